@@ -1,0 +1,1 @@
+"""What a reconstruction is held to: likelihoods, spectral distances, adversarial terms."""

@@ -1,0 +1,1 @@
+"""Networks that know no modality: convolutions, WaveNet stacks, conditions, critics."""

@@ -1,0 +1,1 @@
+"""What lies on disk: weights, manifests, code files. Everything is written whole or not at all."""

@@ -95,13 +95,9 @@ class Encoder(nn.Module, ABC):
         """The grid that a signal of ``size`` becomes."""
 
     def code_mask(self, mask: Tensor) -> Tensor:
-        """(B, *size) to (B, *grid): as many codes are valid as the unpadded signal would get.
-
-        Padding is at the end of each axis: the valid part of a row is a box at the origin.
-        """
+        """(B, *size), padded at the end of each axis, to (B, *grid): the unpadded signal's codes."""
         axes = range(1, mask.dim())
-        extents = [mask.movedim(a, 1).flatten(2).any(2).sum(1) if mask.dim() > 2 else mask.sum(1)
-                   for a in axes]
+        extents = [mask.movedim(a, 1).reshape(*mask.shape[:1], mask.shape[a], -1).any(2).sum(1) for a in axes]
         valid = mask.new_zeros((len(mask), *self.grid(tuple(mask.shape[1:]))), dtype=torch.bool)
         for row, size in enumerate(torch.stack(extents, dim=1).tolist()):
             if all(size):
@@ -153,18 +149,16 @@ class CodecOutput:
 
 
 class Codec(nn.Module):
-    """Encoder + quantizer + decoder.
+    """``codec.encode(signal)`` gives `Codes`; ``codec.decode(codes, speaker="slt")`` a signal."""
 
-    ``codec.encode(signal)`` gives `Codes`; ``codec.decode(codes, speaker="slt")`` gives a signal.
-    """
-
-    def __init__(self, encoder: Encoder, quantizer: Quantizer, decoder: Decoder, *, room: str,
-                 rate: float) -> None:
+    def __init__(
+        self, encoder: Encoder, quantizer: Quantizer, decoder: Decoder, *, room: str, rate: float
+    ) -> None:
         """``rate`` is the signal's samples per second (frames per second for films)."""
         super().__init__()
         if not encoder.dim == quantizer.dim == decoder.dim:
-            raise BadSetting(f"encoder, quantizer and decoder must have one dim, not {encoder.dim}, "
-                             f"{quantizer.dim} and {decoder.dim}")
+            dims = (encoder.dim, quantizer.dim, decoder.dim)
+            raise BadSetting(f"encoder, quantizer and decoder must have one dim, not {dims}")
         if encoder.hop != decoder.hop:
             raise BadSetting(f"the encoder's hop {encoder.hop} must be the decoder's {decoder.hop}")
         self.encoder, self.quantizer, self.decoder = encoder, quantizer, decoder

@@ -1,0 +1,6 @@
+"""``python -m speechvq`` is the command line, for when the ``speechvq`` script is not on the path."""
+
+from speechvq.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""How good units and voices are: code use and bitrate, words, speaker, naturalness, and a page to hear it.
+
+``codes`` needs torch only. ``words`` and ``speech`` are the judges of speech, ``pairs`` has them judge
+recordings, ``conversion`` a codec, ``summary`` makes the medians and ``report`` the page.
+"""

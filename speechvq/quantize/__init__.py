@@ -1,0 +1,18 @@
+"""Vectors in, integers out, of any modality: the quantizers, chosen by name from `QUANTIZERS`."""
+
+from speechvq.quantize.base import QUANTIZERS, Quantized, Quantizer
+from speechvq.quantize.codebook import Learning, Revival
+from speechvq.quantize.residual import ResidualQuantizer
+from speechvq.quantize.start import Start
+from speechvq.quantize.vector import VectorQuantizer
+
+__all__ = [
+    "QUANTIZERS",
+    "Learning",
+    "Quantized",
+    "Quantizer",
+    "ResidualQuantizer",
+    "Revival",
+    "Start",
+    "VectorQuantizer",
+]

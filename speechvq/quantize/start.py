@@ -1,0 +1,156 @@
+"""Where codes begin: at random, on vectors of the first batches, or at their k-means (Lloyd 1982).
+
+A codebook far from the encoder's outputs starts with most of its codes dead; starting on the data
+avoids it (Lancucki et al. 2020). Collection stops once enough vectors have been seen.
+"""
+
+# ruff: noqa: N803, N806  (shape suffixes)
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from speechvq.errors import BadSetting
+from speechvq.quantize import workers
+from speechvq.quantize.nearest import nearest
+
+STARTS = ("normal", "uniform", "data", "kmeans")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where codes begin."""
+
+    by: str = "kmeans"
+    """"normal", "uniform", "data" (vectors drawn from the first batches) or "kmeans" of them."""
+    scale: float | None = None
+    """Deviation of "normal" (1 if None) or bound of "uniform" (1 / codebook_size if None)."""
+    per_code: int = 10
+    """Vectors per code that "kmeans" collects; until then it is fitted anew at each batch."""
+    iterations: int = 10
+    """Lloyd iterations of "kmeans"."""
+
+    def __post_init__(self) -> None:
+        if self.by not in STARTS:
+            raise BadSetting(f"codes cannot start by {self.by!r}; choose one of {', '.join(STARTS)}")
+        if self.scale is not None and not self.scale > 0:
+            raise BadSetting(f"the start's scale is {self.scale}; it must be above 0")
+        if self.per_code < 1 or self.iterations < 1:
+            raise BadSetting(
+                f"the start's per_code is {self.per_code} and its iterations {self.iterations}; "
+                "both must be at least 1"
+            )
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether the first batches decide."""
+        return self.by in ("data", "kmeans")
+
+
+def random_vectors(start: Start, codebook_size: int, dim: int) -> Tensor:
+    """Codes (K, D) before any data was seen, from torch's random numbers."""
+    if start.by == "uniform":
+        bound = 1 / codebook_size if start.scale is None else start.scale
+        return torch.empty(codebook_size, dim).uniform_(-bound, bound)
+    return torch.randn(codebook_size, dim) * (1.0 if start.scale is None else start.scale)
+
+
+class Pool(nn.Module):
+    """The vectors of the first batches, of all workers, until there are enough of them.
+
+    Buffers, so that a run that stops in between resumes the same: ``vectors`` (n, D), empty before
+    and after the collection, and ``started``. ``pending`` mirrors ``started`` in plain Python, which
+    spares the steps that follow a look at the device.
+    """
+
+    vectors: Tensor
+    started: Tensor
+
+    def __init__(self, start: Start, dim: int, codebook_size: int) -> None:
+        """Collect for ``codebook_size`` codes of ``dim`` channels."""
+        super().__init__()
+        self.wanted = codebook_size * (start.per_code if start.by == "kmeans" else 1)
+        self.pending = start.needs_data
+        self.register_buffer("vectors", torch.empty(0, dim))
+        self.register_buffer("started", torch.tensor(not start.needs_data))
+
+    @torch.no_grad()
+    def add(self, x_ND: Tensor, valid_N: Tensor | None) -> Tensor:
+        """Add this batch and return all vectors so far (n, D), the same on every worker."""
+        usable_N = x_ND.isfinite().all(1)
+        usable_N = usable_N if valid_N is None else usable_N & valid_N
+        found = torch.cat([self.vectors, workers.gather(x_ND.detach()[usable_N])])
+        if len(found) >= self.wanted:
+            self.pending = False
+            self.started.fill_(True)
+            self.vectors = found[:0].clone()
+        else:
+            self.vectors = found
+        return found
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        stored = state_dict.get(prefix + "vectors")
+        if stored is not None:
+            self.vectors = self.vectors.new_empty(stored.shape)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        self.pending = not bool(self.started)
+
+
+def seeded() -> torch.Generator:
+    """Random numbers that depend on torch's seed and do not disturb torch's own sequence."""
+    return torch.Generator().manual_seed(torch.initial_seed() % (1 << 63))
+
+
+@torch.no_grad()
+def fit(start: Start, x_ND: Tensor, codebook_size: int, *, generator: torch.Generator) -> Tensor:
+    """Codes (K, D) for the vectors ``x_ND``, N at least 1, by the start's rule ("data", "kmeans")."""
+    codes_KD = drawn(x_ND, codebook_size, generator=generator)
+    if start.by == "data":
+        return codes_KD
+    most = codebook_size * max(start.per_code, 64)
+    if len(x_ND) > most:
+        # More vectors per code do not make a better start, only a slower one.
+        x_ND = drawn(x_ND, most, generator=generator)
+    return kmeans(x_ND, codes_KD, iterations=start.iterations, generator=generator)
+
+
+def drawn(x_ND: Tensor, count: int, *, generator: torch.Generator) -> Tensor:
+    """``count`` rows of ``x_ND`` at random, without repeats as long as there are enough rows."""
+    order_N = torch.randperm(len(x_ND), generator=generator).to(x_ND.device)
+    return x_ND[order_N[torch.arange(count, device=x_ND.device) % len(x_ND)]]
+
+
+@torch.no_grad()
+def kmeans(
+    x_ND: Tensor, codes_KD: Tensor, *, iterations: int, generator: torch.Generator
+) -> Tensor:
+    """``codes_KD`` after Lloyd iterations on ``x_ND``; the summed squared distance never rises.
+
+    A code that no vector is nearest to moves onto a vector, drawn in proportion to the squared
+    distance from its nearest code (as in k-means++, Arthur and Vassilvitskii 2007).
+    """
+    codes_KD = codes_KD.clone()
+    for _ in range(iterations):
+        indices_N = nearest(x_ND, codes_KD)
+        counts_K = x_ND.new_zeros(len(codes_KD)).index_add_(0, indices_N, x_ND.new_ones(len(x_ND)))
+        sums_KD = torch.zeros_like(codes_KD).index_add_(0, indices_N, x_ND)
+        distance_N = (x_ND - codes_KD[indices_N]).square().sum(1)
+        codes_KD = torch.where(
+            counts_K[:, None] > 0, sums_KD / counts_K.clamp(min=1)[:, None], codes_KD
+        )
+        empty = (counts_K == 0).nonzero()[:, 0]
+        far = _draw_far(distance_N, len(empty), generator)
+        codes_KD[empty[: len(far)]] = x_ND[far]
+    return codes_KD
+
+
+def _draw_far(distance_N: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Up to ``count`` different places, likelier where ``distance_N`` is large; none where it is 0."""
+    weight_N = distance_N.double().cpu()
+    count = min(count, int((weight_N > 0).sum()))
+    if count == 0:
+        return torch.empty(0, dtype=torch.int64, device=distance_N.device)
+    # The largest of log(u) / w are a draw without repeats (Efraimidis and Spirakis 2006).
+    key_N = torch.rand(len(weight_N), generator=generator, dtype=torch.float64).log() / weight_N
+    return key_N.topk(count).indices.to(distance_N.device)

@@ -78,8 +78,10 @@ class StoredCodes:
     def check(self, fingerprint: str, *, source: str | Path = "the code file") -> None:
         """Raise `BadCodes` unless the codec with this fingerprint made the codes."""
         if fingerprint != self.fingerprint:
-            raise BadCodes(f"{source} was made by another codec (fingerprint {self.fingerprint}, this one "
-                           f"is {fingerprint}); give the codec that encoded it with --codec")
+            raise BadCodes(
+                f"{source} was made by another codec (fingerprint {self.fingerprint}, this one "
+                f"is {fingerprint}); give the codec that encoded it with --codec"
+            )
 
 
 def pack(stored: StoredCodes) -> bytes:
@@ -87,8 +89,16 @@ def pack(stored: StoredCodes) -> bytes:
     places = stored.indices[0].movedim(0, -1).reshape(-1, 1).cpu().numpy().astype(np.uint32)
     shifts = np.arange(stored.bits - 1, -1, -1, dtype=np.uint32)
     payload = np.packbits(((places >> shifts) & 1).astype(np.uint8)).tobytes()
-    head = _HEAD.pack(_MAGIC, 1, len(stored.grid), stored.indices.shape[1], stored.codebook_size,
-                      stored.rate, stored.frame_rate, bytes.fromhex(stored.fingerprint))
+    head = _HEAD.pack(
+        _MAGIC,
+        1,
+        len(stored.grid),
+        stored.indices.shape[1],
+        stored.codebook_size,
+        stored.rate,
+        stored.frame_rate,
+        bytes.fromhex(stored.fingerprint),
+    )
     axes = struct.pack(f">{len(stored.grid)}I{len(stored.size)}Q", *stored.grid, *stored.size)
     body = head + axes + payload
     return body + struct.pack(">I", zlib.crc32(body))

@@ -46,12 +46,19 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, ValueError) as error:
-        raise BadCheckpoint(f"{path} is truncated or is not a safetensors file ({error}); "
-                            "copy it again from where it came") from error
+        raise BadCheckpoint(
+            f"{path} is truncated or is not a safetensors file ({error}); copy it again from where it came"
+        ) from error
 
 
-def save_folder(folder: str | Path, *, config: Mapping[str, Any], tensors: Mapping[str, Tensor],
-                card: str | None = None, half: bool = False) -> None:
+def save_folder(
+    folder: str | Path,
+    *,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    card: str | None = None,
+    half: bool = False,
+) -> None:
     """Write a model folder; the three files are each replaced as a whole."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -98,5 +105,7 @@ def shipped(name: str = "speech") -> Path:
     for place in places:
         if (place / CONFIG).is_file():
             return place
-    raise BadCheckpoint(f"no model called {name!r} came with this installation; name the folder of one "
-                        "with --codec, or train one with: speechvq train experiment=speech")
+    raise BadCheckpoint(
+        f"no model called {name!r} came with this installation; name the folder of one "
+        "with --codec, or train one with: speechvq train experiment=speech"
+    )

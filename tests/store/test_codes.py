@@ -12,9 +12,7 @@ from speechvq.errors import BadCodes, BadSetting, WouldOverwrite
 from speechvq.store.codes import StoredCodes, pack, read_codes, unpack, write_codes
 
 
-def stored(
-    *, size: int = 256, depth: int = 1, grid: tuple[int, ...] = (37,), hop: int = 320
-) -> StoredCodes:
+def stored(*, size: int = 256, depth: int = 1, grid: tuple[int, ...] = (37,), hop: int = 320) -> StoredCodes:
     """Random codes of one recording."""
     generator = torch.Generator().manual_seed(size + depth)
     indices = torch.randint(0, size, (1, depth, *grid), generator=generator)

@@ -1,0 +1,108 @@
+"""``speechvq encode``, ``decode`` and ``convert``: recordings to codes, codes to voices, and both."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import typer
+from rich.console import Console
+
+from speechvq.cli.options import (
+    CodecFolder,
+    Device,
+    Force,
+    In,
+    OnBad,
+    Out,
+    Reference,
+    Resume,
+    Seed,
+    Speaker,
+    choose_voice,
+    load_codec,
+)
+from speechvq.serve.bulk import Bad, Job, plan, run
+
+
+def register(app: typer.Typer) -> None:
+    """Add the three verbs."""
+    app.command(epilog="Example: speechvq encode recordings/ codes/")(encode)
+    app.command(epilog="Example: speechvq decode codes/ spoken/ --speaker slt")(decode)
+    app.command(epilog="Example: speechvq convert me.wav slt.wav --speaker slt")(convert)
+
+
+def encode(
+    source: In,
+    target: Out = None,
+    *,
+    codec: CodecFolder = None,
+    bad: OnBad = Bad.REPORT,
+    resume: Resume = False,
+    force: Force = False,
+    device: Device = "cpu",
+) -> None:
+    """Turn recordings into code files (.svq)."""
+    from speechvq.serve.files import encode_file
+    from speechvq.speech.audio import AUDIO_SUFFIXES
+    from speechvq.store.codes import SUFFIX
+
+    jobs = plan(source, target, suffixes=AUDIO_SUFFIXES, suffix=SUFFIX, force=force, resume=resume)
+    loaded = load_codec(codec, device)
+    _run(jobs, partial(encode_file, loaded, force=force), bad, "encoding")
+
+
+def decode(
+    source: In,
+    target: Out = None,
+    *,
+    speaker: Speaker = None,
+    speaker_reference: Reference = None,
+    codec: CodecFolder = None,
+    bad: OnBad = Bad.REPORT,
+    resume: Resume = False,
+    force: Force = False,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Speak code files in a voice."""
+    from speechvq.serve.files import decode_file
+    from speechvq.store.codes import SUFFIX
+
+    jobs = plan(source, target, suffixes=(SUFFIX,), suffix=".wav", force=force, resume=resume)
+    loaded = load_codec(codec, device)
+    voice = choose_voice(loaded, speaker, speaker_reference, seed)
+    _run(jobs, partial(decode_file, loaded, voice=voice, force=force), bad, "decoding")
+
+
+def convert(
+    source: In,
+    target: Out = None,
+    *,
+    speaker: Speaker = None,
+    speaker_reference: Reference = None,
+    codec: CodecFolder = None,
+    bad: OnBad = Bad.REPORT,
+    resume: Resume = False,
+    force: Force = False,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Speak recordings in another voice."""
+    from speechvq.serve.files import convert_file
+    from speechvq.speech.audio import AUDIO_SUFFIXES
+
+    jobs = plan(source, target, suffixes=AUDIO_SUFFIXES, suffix=".wav", force=force, resume=resume)
+    loaded = load_codec(codec, device)
+    voice = choose_voice(loaded, speaker, speaker_reference, seed)
+    _run(jobs, partial(convert_file, loaded, voice=voice, force=force), bad, "converting")
+
+
+def _run(jobs: Sequence[Job], work: Callable[[str, str], None], bad: Bad, label: str) -> None:
+    """Do the jobs, say what was done and what was skipped, and leave with the exit code."""
+    console = Console(stderr=True)
+    report = run(jobs, lambda job: work(job.source, job.target), bad=bad, label=label)
+    if report.skipped:
+        console.print(report.table())
+    elif len(jobs) != 1:
+        console.print(f"{label}: {report.done} done")
+    if report.failed(bad):
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""Trained codecs at work: one recording (`files`), and a corpus (`bulk`)."""

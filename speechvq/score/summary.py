@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from rich import box
 from rich.table import Table
 from torch import Tensor
 
@@ -65,6 +66,13 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
 )
 """Field of `Summary`, heading, format: what tables show, in this order."""
 
+TERMINAL = {
+    "wer": "WER", "source_wer": "WER\nsrc", "target_similarity": "like\ntgt",
+    "source_similarity": "like\nsrc", "closer": "near\ntgt", "mos": "MOS", "source_mos": "MOS\nsrc",
+    "f0_correlation": "F0\ncorr", "mcd": "MCD\ndB", "duration_difference": "off\ns",
+}  # fmt: skip
+"""The same headings, narrow."""
+
 
 def summarise(rows: Sequence[Row], groups: Mapping[str, str] | None = None) -> list[Summary]:
     """All rows together first, then each pair of groups that occurs, in alphabetical order.
@@ -86,13 +94,13 @@ def summarise(rows: Sequence[Row], groups: Mapping[str, str] | None = None) -> l
 
 
 def table(summaries: Iterable[Summary], title: str = "Conversion: medians") -> Table:
-    """The summaries as a `rich` table; print it with ``rich.print``."""
-    made = Table(title=title)
+    """The summaries as a `rich` table that fits 80 columns; print it with ``rich.print``."""
+    made = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     made.add_column("from")
     made.add_column("to")
-    made.add_column("pairs", justify="right")
-    for _, heading, _ in COLUMNS:
-        made.add_column(heading, justify="right")
+    made.add_column("n", justify="right")
+    for field, *_ in COLUMNS:
+        made.add_column(TERMINAL[field], justify="right", no_wrap=True)
     for item in summaries:
         figures = [show(getattr(item, field), style) for field, _, style in COLUMNS]
         made.add_row(item.source, item.target, str(item.pairs), *figures)

@@ -8,7 +8,7 @@ levels alike. Both are computed in float32 or better under any autocast.
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 
 def categorical_nll(logits: Tensor, target: Tensor) -> Tensor:
@@ -54,8 +54,15 @@ def logistics_nll(parameters: Tensor, target: Tensor, *, levels: int, floor: flo
     return -torch.logsumexp(logits.log_softmax(1) + mass, dim=1).float()
 
 
-def sample_logistics(parameters: Tensor, component: Tensor, uniforms: Tensor, *, levels: int,
-                     floor: float = -12.0, temperature: float = 1.0) -> Tensor:
+def sample_logistics(
+    parameters: Tensor,
+    component: Tensor,
+    uniforms: Tensor,
+    *,
+    levels: int,
+    floor: float = -12.0,
+    temperature: float = 1.0,
+) -> Tensor:
     """Draw a value from one component of each mixture by inverting its cumulative distribution.
 
     Args:

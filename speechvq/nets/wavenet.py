@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from speechvq.errors import BadSetting
 
@@ -52,8 +52,10 @@ class Stack:
             if field.name != "dropout" and value < 1:
                 raise BadSetting(f"{field.name} of the WaveNet is {value}; give at least 1")
         if self.layers % self.stacks:
-            raise BadSetting(f"{self.layers} WaveNet layers do not divide into {self.stacks} stacks; "
-                             "make layers a multiple of stacks")
+            raise BadSetting(
+                f"{self.layers} WaveNet layers do not divide into {self.stacks} stacks; "
+                "make layers a multiple of stacks"
+            )
         if self.kernel < 2:
             raise BadSetting("the WaveNet kernel is 1, which sees no past; give at least 2")
         if not 0 <= self.dropout < 1:

@@ -1,0 +1,244 @@
+"""The autoregressive decoder: WaveNet over the waveform, conditioned on codes and a voice.
+
+"Neural Discrete Representation Learning" (van den Oord et al. 2017, section 4.3) with the conditioning of
+Chorowski et al. (2019): time-jitter, a convolution over the codes, repetition to the sample rate. The
+target at t is sample t and the input is sample t - 1; before the first sample there is silence.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from speechvq.codec import DECODERS, Batch, Decoder, Reconstruction
+from speechvq.errors import BadSetting
+from speechvq.losses.likelihood import masked_mean
+from speechvq.nets.condition import SpeakerCondition, TimeJitter
+from speechvq.nets.sampling import Sampling, Uniforms
+from speechvq.nets.wavenet import Incremental, Stack, WaveNet
+from speechvq.speech.amplitudes import Amplitudes, Output, amplitudes
+
+STACKS = {
+    "tiny": Stack(layers=12, stacks=2, residual=32, gate=32, skip=64, post=64),
+    "small": Stack(layers=20, stacks=2, residual=64, gate=64, skip=128, post=128),
+    "wn30": Stack(layers=30, stacks=3, residual=64, gate=64, skip=256, post=256),
+    "chorowski": Stack(layers=20, stacks=2, residual=368, gate=368, skip=256, post=256),
+}
+
+
+@DECODERS.register("wavenet")
+class WaveNetDecoder(Decoder):
+    """Codes and a voice to a waveform, sample by sample: the paper's quality, far from real time."""
+
+    def __init__(
+        self,
+        speakers: tuple[str, ...],
+        *,
+        dim: int = 64,
+        hop: int = 64,
+        stack: str | Stack = "wn30",
+        cond_channels: int = 128,
+        voice_channels: int = 64,
+        output: Output = Output(),  # noqa: B008 (frozen)
+        jitter: float = 0.12,
+        window: int = 10240,
+    ) -> None:
+        """Build the decoder.
+
+        Args:
+            speakers: names of the voices; none makes a decoder without a voice condition.
+            dim: channels of the vectors.
+            hop: samples per vector.
+            stack: widths and depths, or the name of a preset (tiny, small, wn30, chorowski).
+            cond_channels: channels of the convolution over the codes.
+            voice_channels: channels of the voice.
+            output: what is predicted for one sample.
+            jitter: probability of the time-jitter, in training.
+            window: samples of each recording that one training step predicts; 0 for all.
+        """
+        super().__init__()
+        if isinstance(stack, str):
+            if stack not in STACKS:
+                raise BadSetting(f"there is no WaveNet preset {stack!r}; known: {', '.join(STACKS)}")
+            stack = STACKS[stack]
+        if hop < 1 or window < 0:
+            raise BadSetting(f"hop is {hop} and window {window}; hop must be at least 1, window at least 0")
+        self.dim, self.hop, self.speakers, self.window = dim, hop, tuple(speakers), window
+        self.voice = SpeakerCondition(self.speakers, voice_channels) if speakers else None
+        self.jitter = TimeJitter(jitter)
+        self.context = nn.Conv1d(dim, cond_channels, 3, padding=1)
+        self.amplitudes: Amplitudes = amplitudes(output, stack.residual)
+        self.net = WaveNet(
+            stack, self.amplitudes.channels, local=cond_channels, voice=voice_channels if speakers else 0
+        )
+
+    @property
+    def receptive_field(self) -> int:
+        """Past samples that the prediction of one sample sees."""
+        return self.net.stack.receptive_field
+
+    def reconstruct(self, vectors: Tensor, batch: Batch) -> Reconstruction:
+        """Loss "sound/nll", nats per valid sample (and "voice/embedding" where the batch has embeddings).
+
+        The signal is cut or padded to T * hop samples; in training, `window` samples of each recording
+        are predicted, at a random place.
+        """
+        local = self.context(self.jitter(vectors))
+        places = vectors.shape[-1] * self.hop
+        valid = torch.ones_like(batch.signal[:, 0], dtype=torch.bool) if batch.mask is None else batch.mask
+        valid = _fit(valid, places)
+        steps = self.amplitudes.steps(_fit(batch.signal[:, 0], places))
+        before = torch.cat([self._silence(len(steps)), steps[:, :-1]], dim=1)
+        if self.training and 0 < self.window < places:
+            local, steps, before, valid = self._windows(local, steps, before, valid)
+        voice, losses = self._training_voice(batch)
+        output = self.net(self.amplitudes(before), self.net.conditions(local, voice))
+        return Reconstruction({"sound/nll": masked_mean(self.amplitudes.nll(output, steps), valid)} | losses)
+
+    @torch.no_grad()
+    def generate(self, vectors: Tensor, mask: Tensor | None = None, **options: Any) -> Tensor:
+        """Vectors (B, D, T) to a waveform (B, 1, T * hop) in [-1, 1], zero where ``mask`` (B, T) is False.
+
+        Rows of different lengths run together and leave as they end; a row sounds as it would as the
+        same row of any other batch.
+
+        Options:
+            speaker: a name, (B,) rows or (B, 256) embeddings of reference recordings.
+            sampling: a `Sampling`; temperature 1 by default.
+            seed: in place of the sampling's.
+            progress: show a progress bar.
+        """
+        _known(options, "speaker", "sampling", "seed", "progress")
+        batch, _, length = vectors.shape
+        if mask is None:
+            mask = torch.ones(batch, length, dtype=torch.bool, device=vectors.device)
+        lengths, order = mask.sum(1).sort(descending=True, stable=True)
+        local = self.context(vectors * mask[:, None])[order]
+        voice = self._voice(options.get("speaker"), batch)
+        voice = voice[order] if voice is not None else None
+        uniforms = Uniforms(_sampling(options).seed, batch)
+        uniforms.streams = [uniforms.streams[row] for row in order.tolist()]
+        speech = Speech(self, voice, _sampling(options), uniforms)
+        wave = vectors.new_zeros(batch, length * self.hop, dtype=torch.float32)
+        total, hidden = int(lengths.sum()) * self.hop, not options.get("progress")
+        with tqdm(total=total, unit=" samples", disable=hidden) as bar:
+            for place in range(max(lengths.tolist(), default=0)):
+                rows = int((lengths > place).sum())
+                piece = speech.say(local[:rows, :, place : place + 1])
+                wave[order[:rows], place * self.hop : (place + 1) * self.hop] = piece
+                bar.update(piece.numel())
+        return wave[:, None]
+
+    @torch.no_grad()
+    def stream(self, vectors: Iterable[Tensor], **options: Any) -> Iterator[Tensor]:
+        """Pieces (B, D, t) of long sequences to pieces (B, 1, n) of their waveforms, without a seam.
+
+        The pieces together are what `generate` makes of the whole; the options are its own but progress.
+        The sound of a code waits for the next code, which the convolution over the codes sees.
+        """
+        _known(options, "speaker", "sampling", "seed")
+        speech, held = None, None
+        for piece in vectors:
+            if speech is None or held is None:
+                sampling = _sampling(options)
+                voice = self._voice(options.get("speaker"), len(piece))
+                speech = Speech(self, voice, sampling, Uniforms(sampling.seed, len(piece)))
+                held = torch.zeros_like(piece[:, :, :1])  # left of the first code
+            held = torch.cat([held, piece], dim=2)
+            if held.shape[2] > 2:
+                yield speech.say(self._context(held))[:, None]
+                held = held[:, :, -2:]
+        if speech is not None and held is not None and held.shape[2] > 1:
+            yield speech.say(self._context(F.pad(held, (0, 1))))[:, None]
+
+    def _context(self, vectors: Tensor) -> Tensor:
+        """The convolution where both neighbours are known: (B, D, t) to (B, C, t - 2)."""
+        return F.conv1d(vectors, self.context.weight, self.context.bias)
+
+    def _silence(self, batch: int) -> Tensor:
+        return self.amplitudes.steps(torch.zeros(batch, 1, device=self.context.weight.device))
+
+    def _voice(self, speaker: str | Tensor | None, batch: int) -> Tensor | None:
+        if self.voice is None:
+            return None
+        if speaker is None:
+            raise BadSetting(f"which voice? give speaker=, one of {', '.join(self.speakers)}")
+        return self.voice(speaker).expand(batch, -1)
+
+    def _training_voice(self, batch: Batch) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """The voice by its row, or for a fifth of the rows by the embedding, which is drawn to the row."""
+        if self.voice is None:
+            return None, {}
+        row, embedding = self.voice(batch.condition["speaker"]), batch.condition.get("embedding")
+        if embedding is None:
+            return row, {}
+        made = self.voice(embedding).to(row.dtype)
+        use = torch.rand(len(row), 1, device=row.device) < (0.2 if self.training else 0.0)
+        near = F.mse_loss(made.float(), row.detach().float())
+        return torch.where(use, made, row), {"voice/embedding": 0.1 * near}
+
+    def _windows(self, local: Tensor, *samples: Tensor) -> tuple[Tensor, ...]:
+        """A window of whole codes at a random place of each row; the last of ``samples`` is the mask."""
+        width = max(1, self.window // self.hop)
+        last = samples[-1].sum(1) // self.hop - width
+        draw = torch.rand(len(local), device=local.device)
+        start = (draw * (last.clamp(min=0) + 1)).long().clamp(max=local.shape[2] - width)
+        places = start[:, None] + torch.arange(width, device=local.device)
+        cut = [local.gather(2, places[:, None].expand(-1, local.shape[1], -1))]
+        for sample in samples:
+            by_code = sample.unflatten(1, (-1, self.hop))
+            cut.append(by_code.gather(1, places[:, :, None].expand(-1, -1, self.hop)).flatten(1))
+        return tuple(cut)
+
+
+class Speech:
+    """A batch of utterances being spoken: the network's past, the last samples, the noise."""
+
+    def __init__(
+        self, decoder: WaveNetDecoder, voice: Tensor | None, sampling: Sampling, uniforms: Uniforms
+    ) -> None:
+        """At the beginning, with one stream of ``uniforms`` and one row of ``voice`` per utterance."""
+        self.decoder, self.voice, self.sampling, self.uniforms = decoder, voice, sampling, uniforms
+        self.network = Incremental(decoder.net)
+        self.steps = decoder._silence(len(uniforms.streams))
+        self.state = self.network.start(len(self.steps))
+
+    def say(self, local: Tensor) -> Tensor:
+        """The next samples (n, t * hop) of the first n utterances, from the context (n, C, t) of their codes.
+
+        Utterances beyond the first n have ended and leave.
+        """
+        rows, hop, made = len(local), self.decoder.hop, []
+        if rows < len(self.steps):
+            self.steps, self.state = self.steps[:rows], self.state.rows(rows)
+        voice = None if self.voice is None else self.voice[:rows]
+        draws = self.decoder.amplitudes.draws
+        for column in self.decoder.net.conditions(local, voice).unbind(-1):
+            column = column.contiguous()
+            uniforms = self.uniforms.draw(hop * draws, rows).to(local.device).view(rows, hop, draws)
+            for now in range(hop):
+                output = self.network.step(self.decoder.amplitudes(self.steps)[:, :, 0], column, self.state)
+                self.steps = self.decoder.amplitudes.draw(output, self.sampling, uniforms[:, now])[:, None]
+                made.append(self.steps)
+        return self.decoder.amplitudes.wave(torch.cat(made, dim=1))
+
+
+def _fit(samples: Tensor, length: int) -> Tensor:
+    """(B, L) cut or padded with zeros (False) to (B, length)."""
+    return F.pad(samples[:, :length], (0, max(0, length - samples.shape[1])))
+
+
+def _sampling(options: dict[str, Any]) -> Sampling:
+    sampling = options.get("sampling") or Sampling()
+    return sampling if options.get("seed") is None else replace(sampling, seed=options["seed"])
+
+
+def _known(options: dict[str, Any], *names: str) -> None:
+    if unknown := set(options) - set(names):
+        raise BadSetting(
+            f"the WaveNet decoder has no option {', '.join(sorted(unknown))}; it knows {', '.join(names)}"
+        )

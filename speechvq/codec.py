@@ -2,7 +2,6 @@
 
 The hall knows interfaces only. A room (speech, image, video) puts its encoders and decoders into the
 tables below when it is imported; a saved codec names its room, out of the closed list `ROOMS`.
-A codec's folder holds ``config.json`` (names and settings), ``model.safetensors`` and ``README.md``.
 """
 
 import hashlib
@@ -32,7 +31,7 @@ class Codes:
 
     Attributes:
         indices: (B, K, *grid) integers; -1 where the mask is False.
-        mask: (B, *grid), True where a code is valid; None when all are.
+        mask: (B, *grid), True where valid; None when all are.
         grain: coarse map of granularities, for dynamic codecs only.
     """
 
@@ -120,10 +119,7 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def generate(self, vectors: Tensor, mask: Tensor | None = None, **options: Any) -> Tensor:
-        """Vectors (B, D, *grid) to signal (B, C, *size), without gradient; options are the room's.
-
-        Speech: ``speaker`` (a name, rows (B,) or embeddings (B, 256)), seed, progress, sampling.
-        """
+        """Vectors (B, D, *grid) to signal (B, C, *size), without gradient; ``options`` are the room's."""
 
 
 ENCODERS: Table[Encoder] = Table("encoder")
@@ -156,6 +152,8 @@ class Codec(nn.Module):
     ) -> None:
         """``rate`` is the signal's samples per second (frames per second for films)."""
         super().__init__()
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not rate > 0:
+            raise BadSetting(f"the rate {rate!r} must be a positive number of samples per second")
         if not encoder.dim == quantizer.dim == decoder.dim:
             dims = (encoder.dim, quantizer.dim, decoder.dim)
             raise BadSetting(f"encoder, quantizer and decoder must have one dim, not {dims}")
@@ -223,7 +221,7 @@ class Codec(nn.Module):
             return self.decoder.generate(self.quantizer.decode(codes.indices), codes.mask, **options)
 
     def save_pretrained(self, folder: str | Path, *, card: str | None = None, half: bool = False) -> None:
-        """Write the codec's folder; ``card`` is its README, ``half`` stores weights as float16."""
+        """Write the folder; ``card`` is its README, ``half`` stores weights as float16."""
         save_folder(folder, config=self.config, tensors=self.state_dict(), card=card, half=half)
 
     @classmethod

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from speechvq.errors import BadCheckpoint
@@ -35,7 +35,7 @@ def save_weights(path: str | Path, tensors: Mapping[str, Tensor], *, half: bool 
             tensor = small if torch.isfinite(small).all() else tensor
         kept[name] = tensor
     with atomic(path) as temporary:
-        save_file(kept, temporary)
+        temporary.write_bytes(save(kept))  # its own writer leaves a file that only the owner can read
 
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:

@@ -41,3 +41,23 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that is also the current one."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def tiny_codec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a real codec with few, random weights, that speaks as "slt" and "kal"."""
+    from speechvq.codec import Codec
+
+    torch.manual_seed(0)
+    codec = Codec.build(
+        {
+            "room": "speech",
+            "rate": 16000,
+            "encoder": {"name": "mel", "dim": 8, "channels": 8, "dilations": [1]},
+            "quantizer": {"name": "vector", "codebook_size": 32},
+            "decoder": {"name": "spectral", "size": "tiny", "speakers": ["slt", "kal"]},
+        }
+    )
+    folder = tmp_path_factory.mktemp("codec") / "tiny"
+    codec.save_pretrained(folder)
+    return folder

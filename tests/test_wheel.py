@@ -84,4 +84,4 @@ def test_the_command_line_helps(site: Path, workdir: Path):
 
 @pytest.mark.parametrize("verb", ["prepare", "train", "encode", "decode", "convert", "score", "demo"])
 def test_every_verb_shows_an_example(site: Path, workdir: Path, verb: str):
-    assert f"speechvq {verb} " in python(site, workdir, "-m", "speechvq", verb, "--help")
+    assert f"Example: speechvq {verb} " in python(site, workdir, "-m", "speechvq", verb, "--help")

@@ -1,0 +1,144 @@
+"""From settings to what the loop is handed: an objective, data to train and judge on, media to show.
+
+A room is chosen by name out of the closed list `speechvq.codec.ROOMS`; it offers ``data.open_corpus``
+and ``board.media``, and nothing else of it is known here.
+"""
+
+import importlib
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import nn
+
+from speechvq.codec import ROOMS, Batch, Codec
+from speechvq.errors import BadSetting, UnknownName
+from speechvq.store.weights import WEIGHTS, load_config, load_weights
+from speechvq.train.board import Medium
+from speechvq.train.objective import Objective, build_objective
+from speechvq.train.sampler import Key
+from speechvq.train.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Data(Protocol):
+    """Items by (epoch, index), the same whoever asks and whenever."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: Key) -> Any: ...
+
+    def collate(self, items: Sequence[Any]) -> Batch:
+        """Items to a batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a run works on.
+
+    Attributes:
+        objective: what is minimised.
+        train: items to learn from.
+        valid: held-out items; there may be none.
+        media: what to show of the product and a held-out batch.
+        frame_rate: codes per second, or None.
+        facts: the plan of the run, for a person.
+    """
+
+    objective: Objective
+    train: Data
+    valid: Data
+    media: Callable[[nn.Module, Batch], Iterable[Medium]]
+    frame_rate: float | None
+    facts: dict[str, str]
+
+
+def open_task(settings: Settings) -> Task:
+    """Read the data's list, build the codec for it, and cut the data for the codec.
+
+    Raises:
+        SpeechVQError: of whatever kind; something in the settings or the data cannot be used.
+    """
+    if settings.room not in ROOMS:
+        raise UnknownName("room", settings.room, list(ROOMS))
+    data = importlib.import_module(f"speechvq.{settings.room}.data")
+    board = importlib.import_module(f"speechvq.{settings.room}.board")
+    corpus = data.open_corpus(settings.data, rate=settings.rate)
+    codec = Codec.build(codec_config(settings, corpus.speakers))
+    facts = plan(codec) | {"data": str(corpus)}
+    if settings.init_from:
+        facts["begins with"] = warm_start(codec, settings.init_from)
+    objective = build_objective(settings.objective, codec)
+    facts["objective"] = str(settings.objective.get("name", "codec"))
+    train, valid = (
+        corpus.split(name, hop=codec.encoder.hop, speakers=codec.decoder.speakers)
+        for name in ("train", "valid")
+    )
+    return Task(objective, train, valid, board.media, codec.frame_rate, facts)
+
+
+def codec_config(settings: Settings, speakers: Sequence[str]) -> dict[str, Any]:
+    """The configuration of `Codec.build`; a decoder with ``speakers: auto`` gets those of the data.
+
+    Raises:
+        BadSetting: the model has no encoder or no decoder.
+    """
+    if missing := {"encoder", "decoder"} - set(settings.model):
+        raise BadSetting(f"the model has no {', '.join(sorted(missing))}; choose one with model=NAME")
+    decoder = dict(settings.model["decoder"])
+    if decoder.get("speakers") == "auto":
+        decoder["speakers"] = list(speakers)
+    return {
+        "room": settings.room,
+        "rate": settings.rate,
+        "encoder": settings.model["encoder"],
+        "quantizer": settings.quantizer,
+        "decoder": decoder,
+    }
+
+
+def warm_start(module: nn.Module, folder: str | Path) -> str:
+    """Load the weights in a saved model's folder that fit by name and shape; say which did not.
+
+    Raises:
+        BadCheckpoint: it is not a model's folder.
+        BadSetting: nothing in it fits.
+    """
+    load_config(folder)
+    stored, wanted = load_weights(Path(folder) / WEIGHTS), module.state_dict()
+    fits = {k: v for k, v in stored.items() if k in wanted and v.shape == wanted[k].shape}
+    if not fits:
+        raise BadSetting(f"no weight in {folder} fits this model; give another init_from, or null")
+    module.load_state_dict(fits, strict=False)
+    new, unused = sorted(set(wanted) - set(fits)), sorted(set(stored) - set(fits))
+    for names, what in ((new, "begins anew"), (unused, f"is in {folder} but has no place")):
+        for name in names:
+            log.info("%s %s", name, what)
+    words = f"{len(fits)} tensors of {folder}"
+    if new:
+        words += f"; {len(new)} begin anew ({_named(new)})"
+    return words + (f"; {len(unused)} there are not used ({_named(unused)})" if unused else "")
+
+
+def plan(codec: Codec) -> dict[str, str]:
+    """Sizes, rates, receptive field and parameters, in words."""
+    quantizer, encoder = codec.quantizer, codec.encoder
+    bits = quantizer.num_codebooks * math.log2(quantizer.codebook_size) * codec.frame_rate
+    sight = f"{encoder.receptive_field:,} samples ({1000 * encoder.receptive_field / codec.rate:.0f} ms)"
+    parts = {n: sum(p.numel() for p in getattr(codec, n).parameters()) for n in ("encoder", "decoder")}
+    return {
+        "codes": f"{quantizer.num_codebooks} x {quantizer.codebook_size} of {quantizer.dim} channels",
+        "rate": f"{codec.frame_rate:g} codes a second (hop {encoder.hop}), at most {bits:,.0f} bit/s",
+        "each code sees": sight,
+        "encoder": f"{encoder.spec['name']}, {parts['encoder']:,} parameters",
+        "decoder": f"{codec.decoder.spec['name']}, {parts['decoder']:,} parameters",
+    }
+
+
+def _named(names: Sequence[str], most: int = 4) -> str:
+    parts = sorted({".".join(name.split(".")[:2]) for name in names})
+    return ", ".join(parts[:most]) + (" ..." if len(parts) > most else "")

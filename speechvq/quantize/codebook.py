@@ -10,10 +10,8 @@ first step. The smoothed N~ serves the division only; N itself is stored. Or the
 and learn by gradient, from the codebook loss of section 3.2.
 """
 
-# ruff: noqa: N803, N806  (shape suffixes: K codes, N vectors, D channels)
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 from speechvq.errors import BadSetting
 from speechvq.quantize import workers
 from speechvq.quantize.nearest import nearest
+from speechvq.quantize.rows import never_half
 from speechvq.quantize.start import Start, random_vectors
 
 RULES = ("ema", "gradient")
@@ -78,23 +77,23 @@ class Statistics:
     """What a batch tells a codebook. Adds up over visits (depths of a stack) and over workers.
 
     Attributes:
-        counts_K: vectors nearest to each code.
-        sums_KD: their sum; empty when codes learn by gradient.
-        offers_KD: a vector of the batch for each code, should it be dead; empty without revival.
-        offered_K: one where there is such a vector.
+        counts: (K,) vectors nearest to each code.
+        sums: (K, D) their sum; empty when codes learn by gradient.
+        offers: (K, D) a vector of the batch for each code, should it be dead; empty without revival.
+        offered: (K,) one where there is such a vector.
     """
 
-    counts_K: Tensor
-    sums_KD: Tensor
-    offers_KD: Tensor
-    offered_K: Tensor
+    counts: Tensor
+    sums: Tensor
+    offers: Tensor
+    offered: Tensor
 
     def __add__(self, other: "Statistics") -> "Statistics":
         return Statistics(*(a + b for a, b in zip(self.parts(), other.parts(), strict=True)))
 
     def parts(self) -> list[Tensor]:
         """The tensors, in the order of the attributes."""
-        return [self.counts_K, self.sums_KD, self.offers_KD, self.offered_K]
+        return [self.counts, self.sums, self.offers, self.offered]
 
 
 class Codebook(nn.Module):
@@ -127,12 +126,7 @@ class Codebook(nn.Module):
         self._aligned = False
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Codebook":
-        def keep_precision(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            half = moved.dtype in (torch.float16, torch.bfloat16)
-            return tensor.to(moved.device) if half else moved
-
-        return super()._apply(keep_precision, recurse)
+        return super()._apply(never_half(fn), recurse)
 
     @torch.no_grad()
     def restart(self, vectors_KD: Tensor) -> None:
@@ -181,22 +175,22 @@ class Codebook(nn.Module):
     def learn(self, seen: Statistics) -> Tensor:
         """Update from the statistics of all workers; return how many codes were revived."""
         K = len(self.vectors)
-        total = seen.counts_K.sum()
+        total = seen.counts.sum()
         # A batch without a valid vector says nothing: then every decay is one.
         something = (total > 0).to(total.dtype)
         if self.learning.by == "ema":
             weight = (1 - self.learning.decay) * something
-            self.counts.mul_(1 - weight).add_(weight * seen.counts_K)
-            self.sums.mul_(1 - weight).add_(weight * seen.sums_KD)
+            self.counts.mul_(1 - weight).add_(weight * seen.counts)
+            self.sums.mul_(1 - weight).add_(weight * seen.sums)
             n, epsilon = self.counts.sum(), self.learning.epsilon
             smoothed_K = (self.counts + epsilon) / (n + K * epsilon) * n
             self.vectors.copy_(self.sums / smoothed_K[:, None])
         if self.revival.threshold == 0:
             return total.new_zeros(())
         weight = (1 - self.revival.decay) * something
-        self.use.mul_(1 - weight).add_(weight * seen.counts_K * K / total.clamp(min=1))
-        dead_K = (self.use < self.revival.threshold) & (seen.offered_K > 0)
-        self._replace(dead_K, seen.offers_KD)
+        self.use.mul_(1 - weight).add_(weight * seen.counts * K / total.clamp(min=1))
+        dead_K = (self.use < self.revival.threshold) & (seen.offered > 0)
+        self._replace(dead_K, seen.offers)
         return dead_K.sum().to(total.dtype)
 
     def _replace(self, dead_K: Tensor, vectors_KD: Tensor) -> None:

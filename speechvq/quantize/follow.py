@@ -4,7 +4,6 @@ Perplexity is exp(-sum p log p) of how often each code was used in the batch; it
 of the batch, so ``stats["counts"]`` is there to add up over an epoch.
 """
 
-# ruff: noqa: N803, N806  (shape suffixes: K codes, N vectors, D channels, V visits)
 from dataclasses import dataclass
 
 import torch
@@ -21,8 +20,8 @@ class Visit:
     """One search: rows (N, D) that were brought to a codebook, and the indices (N,) they got."""
 
     codebook: Codebook
-    x_ND: Tensor
-    indices_N: Tensor
+    x: Tensor
+    indices: Tensor
 
 
 def squared_error(difference_ND: Tensor, valid_N: Tensor | None, scaling: str) -> Tensor:
@@ -30,7 +29,7 @@ def squared_error(difference_ND: Tensor, valid_N: Tensor | None, scaling: str) -
     N, D = difference_ND.shape
     squares_N = difference_ND.square().sum(1)
     if valid_N is None:
-        count = torch.tensor(max(N, 1), device=squares_N.device)
+        count = max(N, 1)
     else:
         squares_N = torch.where(valid_N, squares_N, 0)
         count = valid_N.sum().clamp(min=1)
@@ -47,17 +46,17 @@ def follow(visits: list[Visit], quantized_ND: Tensor, rows: Rows, *, training: b
     with torch.no_grad():
         spread = _spread(visits[0].codebook.vectors, rows, quantized_ND)
         if not training:
-            counts_VK = torch.stack([_count(v, rows.valid_N) for v in visits])
+            counts_VK = torch.stack([_count(v, rows.valid) for v in visits])
             return _stats(counts_VK, spread, counts_VK.new_zeros(()))
         groups = _by_codebook(visits)
         seen = [
             [
-                codebook.statistics(v.x_ND, v.indices_N, rows.valid_N, visit=i, visits=len(group))
+                codebook.statistics(v.x, v.indices, rows.valid, visit=i, visits=len(group))
                 for i, v in enumerate(group)
             ]
             for codebook, group in groups
         ]
-        counts_VK = torch.stack([one.counts_K for own in seen for one in own])
+        counts_VK = torch.stack([one.counts for own in seen for one in own])
         pooled = [sum(own[1:], start=own[0]) for own in seen]
         revived = counts_VK.new_zeros(())
         if not in_backward():
@@ -81,9 +80,9 @@ def _by_codebook(visits: list[Visit]) -> list[tuple[Codebook, list[Visit]]]:
 
 def _count(visit: Visit, valid_N: Tensor | None) -> Tensor:
     """How often each code was chosen (K,)."""
-    counts_K = visit.x_ND.new_zeros(len(visit.codebook.vectors))
-    ones_N = torch.ones_like(visit.x_ND[:, 0]) if valid_N is None else valid_N.to(counts_K.dtype)
-    return counts_K.index_add_(0, visit.indices_N, ones_N)
+    counts_K = visit.x.new_zeros(len(visit.codebook.vectors))
+    ones_N = torch.ones_like(visit.x[:, 0]) if valid_N is None else valid_N.to(counts_K.dtype)
+    return counts_K.index_add_(0, visit.indices, ones_N)
 
 
 def _spread(vectors_KD: Tensor, rows: Rows, quantized_ND: Tensor) -> Tensor:
@@ -91,15 +90,15 @@ def _spread(vectors_KD: Tensor, rows: Rows, quantized_ND: Tensor) -> Tensor:
 
     Taken from the codes' mean, which all workers share, so that a large offset does not cancel.
     """
-    x_ND = rows.x_ND.detach()
+    x_ND = rows.x.detach()
     error_N = (x_ND - quantized_ND).square().sum(1)
     centred_ND = x_ND - vectors_KD.mean(0)
-    if rows.valid_N is None:
-        count = x_ND.new_tensor(len(x_ND))
+    if rows.valid is None:
+        count = x_ND.new_full((), len(x_ND))
     else:
-        count = rows.valid_N.sum().to(x_ND.dtype)
-        error_N = torch.where(rows.valid_N, error_N, 0)
-        centred_ND = torch.where(rows.valid_N[:, None], centred_ND, 0)
+        count = rows.valid.sum().to(x_ND.dtype)
+        error_N = torch.where(rows.valid, error_N, 0)
+        centred_ND = torch.where(rows.valid[:, None], centred_ND, 0)
     figures = torch.stack([count, error_N.sum(), centred_ND.square().sum()])
     return torch.cat([figures, centred_ND.sum(0)])
 

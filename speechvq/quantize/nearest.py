@@ -6,7 +6,6 @@ argmin_k |x - c_k|^2 = argmin_k (|c_k|^2 / 2 - x.c_k), one matrix product a tile
 cancels when vectors and codes share a large offset, so both are first moved to the codes' middle.
 """
 
-# ruff: noqa: N803, N806  (shape suffixes)
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -4,8 +4,8 @@ The codebooks stand still while the depths are walked, and straight-through is a
 whole stack, so that the gradient is the identity whatever the depth.
 """
 
-# ruff: noqa: N806  (shape suffixes)
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechvq.quantize import workers
@@ -14,9 +14,8 @@ from speechvq.quantize.codebook import Codebook, Learning, Revival
 from speechvq.quantize.follow import Visit, follow, squared_error
 from speechvq.quantize.gradient import in_backward, straight_through
 from speechvq.quantize.nearest import nearest
-from speechvq.quantize.rows import Rows, look_up, to_rows
+from speechvq.quantize.rows import Rows, check_depth, check_sizes, look_up, to_rows
 from speechvq.quantize.start import Pool, Start, fit, seeded
-from speechvq.quantize.vector import check_depth, check_sizes
 
 
 @QUANTIZERS.register("residual")
@@ -60,29 +59,29 @@ class ResidualQuantizer(Quantizer):
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         """See `Quantizer.forward`."""
         with torch.autocast(z.device.type, enabled=False):
-            rows = to_rows(z, mask, self.dim)
+            rows = to_rows(z, mask, self._codebook(0).vectors)
             if self.training and not in_backward():
                 self._begin(rows)
             visits, losses, total_ND = self._walk(rows)
             stats = follow(visits, total_ND, rows, training=self.training)
-            vectors = rows.to_vectors(straight_through(rows.x_ND, total_ND))
-        return Quantized(vectors, rows.to_indices([v.indices_N for v in visits]), losses, stats)
+            vectors = rows.to_vectors(straight_through(rows.x, total_ND))
+        return Quantized(vectors, rows.to_indices([v.indices for v in visits]), losses, stats)
 
     def _walk(self, rows: Rows) -> tuple[list[Visit], dict[str, Tensor], Tensor]:
         """All depths: the searches, the losses, and the sum of the codes (N, D)."""
         scaling, by_gradient = self.learning.scaling, self.learning.by == "gradient"
-        left_ND, total_ND = rows.x_ND.detach(), torch.zeros_like(rows.x_ND)
+        left_ND, total_ND = rows.x.detach(), torch.zeros_like(rows.x)
         visits, commitments, pulls = [], [], []
         for depth in range(self.num_codebooks):
             codebook = self._codebook(depth)
             indices_N = codebook.search(left_ND)
-            codes_ND = codebook.vectors[indices_N]
+            codes_ND = F.embedding(indices_N, codebook.vectors)
             visits.append(Visit(codebook, left_ND, indices_N))
             if by_gradient:
-                pulls.append(squared_error(left_ND - codes_ND, rows.valid_N, scaling))
+                pulls.append(squared_error(left_ND - codes_ND, rows.valid, scaling))
             total_ND = total_ND + codes_ND.detach()
             left_ND = left_ND - codes_ND.detach()
-            commitments.append(squared_error(rows.x_ND - total_ND, rows.valid_N, scaling))
+            commitments.append(squared_error(rows.x - total_ND, rows.valid, scaling))
         losses = {"commitment": self.learning.commitment * torch.stack(commitments).mean()}
         if by_gradient:
             losses["codebook"] = torch.stack(pulls).mean()
@@ -94,7 +93,7 @@ class ResidualQuantizer(Quantizer):
             self._codebook(depth).align()
         if not self.pool.pending:
             return
-        left_ND = self.pool.add(rows.x_ND, rows.valid_N)
+        left_ND = self.pool.add(rows.x, rows.valid)
         if not len(left_ND):
             return
         generator, found, seen = seeded(), [], []
@@ -112,9 +111,9 @@ class ResidualQuantizer(Quantizer):
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
         """See `Quantizer.encode`."""
-        rows = to_rows(z, None, self.dim)
+        rows = to_rows(z, None, self._codebook(0).vectors)
         visits, _, _ = self._walk(rows)
-        return rows.to_indices([v.indices_N for v in visits])
+        return rows.to_indices([v.indices for v in visits])
 
     def decode(self, indices: Tensor) -> Tensor:
         """See `Quantizer.decode`: the sum of the codes of the depths that ``indices`` has.

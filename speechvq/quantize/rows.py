@@ -1,12 +1,13 @@
 """A grid of vectors as plain rows and back: the one place that knows where the channels are."""
 
-# ruff: noqa: N803, N806  (shape suffixes)
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from speechvq.errors import BadSetting
+from speechvq.errors import BadCodes, BadSetting
 
 
 @dataclass(frozen=True)
@@ -14,21 +15,21 @@ class Rows:
     """The vectors (B, D, *grid) of a batch as rows, N = B x grid of them.
 
     Attributes:
-        x_ND: float32 (float64 for float64 input), differentiable; zero where not valid.
-        valid_N: bool, or None when all are valid.
+        x: (N, D) in the codebook's dtype, differentiable; zero where not valid.
+        valid: (N,) bool, or None when all are valid.
         shape: the input's shape.
         dtype: the input's dtype.
     """
 
-    x_ND: Tensor
-    valid_N: Tensor | None
+    x: Tensor
+    valid: Tensor | None
     shape: torch.Size
     dtype: torch.dtype
 
     def to_vectors(self, rows_ND: Tensor) -> Tensor:
         """Rows back to (B, D, *grid) in the input's dtype; zero where not valid."""
-        if self.valid_N is not None:
-            rows_ND = torch.where(self.valid_N[:, None], rows_ND, 0)
+        if self.valid is not None:
+            rows_ND = torch.where(self.valid[:, None], rows_ND, 0)
         B, D, *grid = self.shape
         return rows_ND.to(self.dtype).reshape(B, *grid, D).movedim(-1, 1)
 
@@ -36,17 +37,18 @@ class Rows:
         """One (N,) tensor a codebook to (B, K, *grid); -1 where not valid."""
         B, _, *grid = self.shape
         indices = torch.stack([i.reshape(B, *grid) for i in indices_KN], dim=1)
-        if self.valid_N is None:
+        if self.valid is None:
             return indices
-        return torch.where(self.valid_N.reshape(B, 1, *grid), indices, -1)
+        return torch.where(self.valid.reshape(B, 1, *grid), indices, -1)
 
 
-def to_rows(z: Tensor, mask: Tensor | None, dim: int) -> Rows:
-    """``z`` (B, dim, *grid) as rows; ``mask`` (B, *grid) is True where valid.
+def to_rows(z: Tensor, mask: Tensor | None, vectors_KD: Tensor) -> Rows:
+    """``z`` (B, D, *grid) as rows for the codes ``vectors_KD``; ``mask`` (B, *grid) is True where valid.
 
     Raises:
         BadSetting: the channels or the mask do not fit.
     """
+    dim = vectors_KD.shape[1]
     if z.ndim < 2 or z.shape[1] != dim:
         raise BadSetting(f"the quantizer takes (batch, {dim}, *grid), but got {tuple(z.shape)}")
     if mask is not None and mask.shape != z.shape[:1] + z.shape[2:]:
@@ -54,8 +56,7 @@ def to_rows(z: Tensor, mask: Tensor | None, dim: int) -> Rows:
             f"the mask is {tuple(mask.shape)}; for vectors {tuple(z.shape)} it must be "
             f"{tuple(z.shape[:1] + z.shape[2:])}"
         )
-    x_ND = z.movedim(1, -1).reshape(-1, dim)
-    x_ND = x_ND if z.dtype == torch.float64 else x_ND.float()
+    x_ND = z.movedim(1, -1).reshape(-1, dim).to(vectors_KD.dtype)
     valid_N = None if mask is None else mask.reshape(-1).bool()
     if valid_N is not None:
         # Not a product: whatever stands in the padding, NaN included, must not get through.
@@ -65,5 +66,42 @@ def to_rows(z: Tensor, mask: Tensor | None, dim: int) -> Rows:
 
 def look_up(vectors_KD: Tensor, indices: Tensor) -> Tensor:
     """Codes (B, D, *grid) of ``indices`` (B, *grid); zeros for index -1."""
-    found = vectors_KD[indices.clamp(min=0)]
+    found = F.embedding(indices.clamp(min=0), vectors_KD)
     return torch.where((indices >= 0).unsqueeze(-1), found, 0).movedim(-1, 1)
+
+
+def check_sizes(**sizes: int) -> None:
+    """Every size must be a whole number from 1.
+
+    Raises:
+        BadSetting: one is not.
+    """
+    for name, size in sizes.items():
+        if not isinstance(size, int) or size < 1:
+            raise BadSetting(f"the quantizer's {name} is {size}; it must be a whole number from 1")
+
+
+def check_depth(indices: Tensor, num_codebooks: int) -> None:
+    """Indices (B, k, *grid) must come from 1 to ``num_codebooks`` codebooks.
+
+    Raises:
+        BadCodes: they do not.
+    """
+    if indices.ndim < 2 or not 1 <= indices.shape[1] <= num_codebooks:
+        raise BadCodes(
+            f"the codes are {tuple(indices.shape)}; this quantizer decodes (batch, k, *grid) with k from 1 "
+            f"to {num_codebooks}: use the codec that made them"
+        )
+
+
+def never_half(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """``fn``, what ``module.to`` does to a tensor, but without the cast to 16 bits if there is one.
+
+    Running averages lose the codes' small steps in half precision.
+    """
+
+    def apply(tensor: Tensor) -> Tensor:
+        moved = fn(tensor)
+        return tensor.to(moved.device) if moved.dtype in (torch.float16, torch.bfloat16) else moved
+
+    return apply

@@ -4,7 +4,7 @@ A codebook far from the encoder's outputs starts with most of its codes dead; st
 avoids it (Lancucki et al. 2020). Collection stops once enough vectors have been seen.
 """
 
-# ruff: noqa: N803, N806  (shape suffixes)
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from speechvq.errors import BadSetting
 from speechvq.quantize import workers
 from speechvq.quantize.nearest import nearest
+from speechvq.quantize.rows import never_half
 
 STARTS = ("normal", "uniform", "data", "kmeans")
 
@@ -89,6 +90,9 @@ class Pool(nn.Module):
             self.vectors = found
         return found
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Pool":
+        return super()._apply(never_half(fn), recurse)
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         stored = state_dict.get(prefix + "vectors")
         if stored is not None:
@@ -122,9 +126,7 @@ def drawn(x_ND: Tensor, count: int, *, generator: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def kmeans(
-    x_ND: Tensor, codes_KD: Tensor, *, iterations: int, generator: torch.Generator
-) -> Tensor:
+def kmeans(x_ND: Tensor, codes_KD: Tensor, *, iterations: int, generator: torch.Generator) -> Tensor:
     """``codes_KD`` after Lloyd iterations on ``x_ND``; the summed squared distance never rises.
 
     A code that no vector is nearest to moves onto a vector, drawn in proportion to the squared
@@ -136,9 +138,7 @@ def kmeans(
         counts_K = x_ND.new_zeros(len(codes_KD)).index_add_(0, indices_N, x_ND.new_ones(len(x_ND)))
         sums_KD = torch.zeros_like(codes_KD).index_add_(0, indices_N, x_ND)
         distance_N = (x_ND - codes_KD[indices_N]).square().sum(1)
-        codes_KD = torch.where(
-            counts_K[:, None] > 0, sums_KD / counts_K.clamp(min=1)[:, None], codes_KD
-        )
+        codes_KD = torch.where(counts_K[:, None] > 0, sums_KD / counts_K.clamp(min=1)[:, None], codes_KD)
         empty = (counts_K == 0).nonzero()[:, 0]
         far = _draw_far(distance_N, len(empty), generator)
         codes_KD[empty[: len(far)]] = x_ND[far]

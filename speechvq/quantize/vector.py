@@ -3,17 +3,16 @@
 Order of a step: nearest code, quantize with the codebook as it stands, losses, then the codebook learns.
 """
 
-# ruff: noqa: N806  (shape suffixes)
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from speechvq.errors import BadCodes, BadSetting
 from speechvq.quantize import workers
 from speechvq.quantize.base import QUANTIZERS, Quantized, Quantizer
 from speechvq.quantize.codebook import Codebook, Learning, Revival
 from speechvq.quantize.follow import Visit, follow, squared_error
 from speechvq.quantize.gradient import in_backward, straight_through
-from speechvq.quantize.rows import Rows, look_up, to_rows
+from speechvq.quantize.rows import Rows, check_depth, check_sizes, look_up, to_rows
 from speechvq.quantize.start import Pool, Start, fit, seeded
 
 
@@ -47,23 +46,23 @@ class VectorQuantizer(Quantizer):
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         """See `Quantizer.forward`."""
         with torch.autocast(z.device.type, enabled=False):
-            rows = to_rows(z, mask, self.dim)
+            rows = to_rows(z, mask, self.codebook.vectors)
             if self.training and not in_backward():
                 self._begin(rows)
-            indices_N = self.codebook.search(rows.x_ND)
-            codes_ND = self.codebook.vectors[indices_N]
+            indices_N = self.codebook.search(rows.x)
+            codes_ND = F.embedding(indices_N, self.codebook.vectors)
             losses = self._losses(rows, codes_ND)
-            visit = Visit(self.codebook, rows.x_ND, indices_N)
+            visit = Visit(self.codebook, rows.x, indices_N)
             stats = follow([visit], codes_ND.detach(), rows, training=self.training)
-            vectors = rows.to_vectors(straight_through(rows.x_ND, codes_ND))
+            vectors = rows.to_vectors(straight_through(rows.x, codes_ND))
         return Quantized(vectors, rows.to_indices([indices_N]), losses, stats)
 
     def _losses(self, rows: Rows, codes_ND: Tensor) -> dict[str, Tensor]:
         scaling = self.learning.scaling
-        commitment = squared_error(rows.x_ND - codes_ND.detach(), rows.valid_N, scaling)
+        commitment = squared_error(rows.x - codes_ND.detach(), rows.valid, scaling)
         losses = {"commitment": self.learning.commitment * commitment}
         if self.learning.by == "gradient":
-            losses["codebook"] = squared_error(rows.x_ND.detach() - codes_ND, rows.valid_N, scaling)
+            losses["codebook"] = squared_error(rows.x.detach() - codes_ND, rows.valid, scaling)
         return losses
 
     def _begin(self, rows: Rows) -> None:
@@ -71,7 +70,7 @@ class VectorQuantizer(Quantizer):
         self.codebook.align()
         if not self.pool.pending:
             return
-        x_ND = self.pool.add(rows.x_ND, rows.valid_N)
+        x_ND = self.pool.add(rows.x, rows.valid)
         if len(x_ND):
             codes_KD = fit(self.start, x_ND, self.codebook_size, generator=seeded())
             workers.copy_from_first([codes_KD])
@@ -80,8 +79,8 @@ class VectorQuantizer(Quantizer):
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
         """See `Quantizer.encode`."""
-        rows = to_rows(z, None, self.dim)
-        return rows.to_indices([self.codebook.search(rows.x_ND)])
+        rows = to_rows(z, None, self.codebook.vectors)
+        return rows.to_indices([self.codebook.search(rows.x)])
 
     def decode(self, indices: Tensor) -> Tensor:
         """See `Quantizer.decode`.
@@ -91,27 +90,3 @@ class VectorQuantizer(Quantizer):
         """
         check_depth(indices, 1)
         return look_up(self.codebook.vectors, indices[:, 0])
-
-
-def check_sizes(**sizes: int) -> None:
-    """Every size must be a whole number from 1.
-
-    Raises:
-        BadSetting: one is not.
-    """
-    for name, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
-            raise BadSetting(f"the quantizer's {name} is {size}; it must be a whole number from 1")
-
-
-def check_depth(indices: Tensor, num_codebooks: int) -> None:
-    """Indices (B, k, *grid) must come from 1 to ``num_codebooks`` codebooks.
-
-    Raises:
-        BadCodes: they do not.
-    """
-    if indices.ndim < 2 or not 1 <= indices.shape[1] <= num_codebooks:
-        raise BadCodes(
-            f"the codes are {tuple(indices.shape)}; this quantizer decodes (batch, k, *grid) with k from 1 "
-            f"to {num_codebooks}: use the codec that made them"
-        )

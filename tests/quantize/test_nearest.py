@@ -31,7 +31,11 @@ def assert_as_near(x, codes, indices, slack=1e-5):
 
 @settings(max_examples=25, deadline=None)
 @given(
-    n=st.integers(0, 40), k=st.integers(1, 33), d=st.integers(1, 9), tile=st.integers(1, 50), seed=st.integers(0, 99)
+    n=st.integers(0, 40),
+    k=st.integers(1, 33),
+    d=st.integers(1, 9),
+    tile=st.integers(1, 50),
+    seed=st.integers(0, 99),
 )
 def test_equals_the_loop(n, k, d, tile, seed):
     generator = torch.Generator().manual_seed(seed)

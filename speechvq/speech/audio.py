@@ -38,7 +38,8 @@ def facts(path: str | Path, *, checks: Checks | None = None) -> Facts:
     Raises:
         BadAudio: missing, empty, truncated, not audio, or refused by ``checks``.
     """
-    with opened(path, checks or Checks()) as file:
+    with opened(path, checks or Checks()) as source:
+        file = source.file
         return Facts(file.frames, file.samplerate, file.channels)
 
 

@@ -20,8 +20,10 @@ import soxr
 
 from speechvq.errors import BadAudio, BadSetting
 from speechvq.speech.headers import cut_short
+from speechvq.speech.mpeg import Walk, walk
 
 CHUNK = 1 << 16  # frames read at a time
+SLACK_MP3 = 4608  # samples: encoder and decoder delays
 SLACK = 0.01  # seconds by which a manifest's rounded times may pass the end of a recording
 QUIETEST = 1e-4  # a recording whose samples span less than this (-80 dB) is silent
 
@@ -58,8 +60,16 @@ class Facts:
         return self.frames / self.rate
 
 
+@dataclass(frozen=True)
+class Source:
+    """A recording ready to be decoded."""
+
+    file: soundfile.SoundFile
+    certain: bool  # whether the number of frames is known, or guessed as in an MP3 without its length
+
+
 @contextmanager
-def opened(path: str | Path, checks: Checks) -> Iterator[soundfile.SoundFile]:
+def opened(path: str | Path, checks: Checks) -> Iterator[Source]:
     """The decoder of a recording whose header passed the checks; decoder errors become `BadAudio`."""
     with _on_disk(path) as place:
         reason = _unusable(place)
@@ -70,10 +80,11 @@ def opened(path: str | Path, checks: Checks) -> Iterator[soundfile.SoundFile]:
         except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: `.raw` has no header
             raise BadAudio(path, "is damaged or not audio in a format we read") from error
         with file:
-            reason = _refused(file, checks)
+            found = walk(place) if file.format == "MP3" else None
+            reason = _refused(file, checks) or _beyond_guess(file, found)
             if reason is not None:
                 raise BadAudio(path, reason)
-            yield file
+            yield Source(file, certain=found is None)
 
 
 def stream(
@@ -83,9 +94,10 @@ def stream(
     if sample_rate < 1:
         raise BadSetting(f"the sample rate must be above 0 Hz, not {sample_rate}")
     low, high, total = np.inf, -np.inf, 0
-    with opened(path, checks) as file:
+    with opened(path, checks) as source:
+        file = source.file
         resampler = soxr.ResampleStream(file.samplerate, sample_rate, 1, dtype="float32", quality="HQ")
-        for piece in _frames(file, path, start, duration, checks.loudest):
+        for piece in _frames(source, path, start, duration, checks.loudest):
             low, high = min(low, float(piece.min())), max(high, float(piece.max()))
             done = piece if file.samplerate == sample_rate else resampler.resample_chunk(piece)
             total += len(done)
@@ -102,9 +114,10 @@ def stream(
 
 
 def _frames(
-    file: soundfile.SoundFile, path: str | Path, start: float, duration: float | None, loudest: float
+    source: Source, path: str | Path, start: float, duration: float | None, loudest: float
 ) -> Iterator[np.ndarray]:
     """Mono pieces at the file's own rate, checked; exactly as many frames as promised."""
+    file = source.file
     first = round(start * file.samplerate)
     wanted = file.frames - first if duration is None else round(duration * file.samplerate)
     slack = round(SLACK * file.samplerate)
@@ -118,6 +131,8 @@ def _frames(
             piece = file.read(min(CHUNK, wanted), dtype="float32", always_2d=True).mean(axis=1)
         except soundfile.LibsndfileError as error:
             raise BadAudio(path, "is damaged or truncated") from error
+        if len(piece) == 0 and not source.certain:
+            return
         if len(piece) == 0:
             raise BadAudio(path, "is truncated")
         if not np.isfinite(piece).all():
@@ -126,6 +141,15 @@ def _frames(
             raise BadAudio(path, "has samples far outside -1 to 1")
         wanted -= len(piece)
         yield piece
+
+
+def _beyond_guess(file: soundfile.SoundFile, found: Walk | None) -> str | None:
+    """Why an MP3 whose length the decoder guesses cannot be used: it would stop at the guess."""
+    if found is not None and found.cut_short:
+        return "is truncated"
+    if found is not None and file.frames < found.samples - SLACK_MP3:
+        return "is an MP3 of variable rate without its length; convert it to flac or wav first"
+    return None
 
 
 def _unusable(path: Path) -> str | None:

@@ -129,6 +129,36 @@ def test_truncated(tmp_path: Path, suffix: str, keep: float) -> None:
         assert reason(path) == "is truncated"
 
 
+def mp3_without_length(path: Path, seconds: float, **options: int | bool) -> Path:
+    """What streaming encoders leave: MPEG frames and nothing else."""
+    av = pytest.importorskip("av")
+    samples, size = voice(seconds, 44100).T, 1152
+    samples[:, size : samples.shape[1] // 2] *= 1e-3  # a quiet stretch takes few bits
+    with av.open(str(path), "w", options={"write_xing": "0", "id3v2_version": "0"}) as container:
+        stream = container.add_stream("libmp3lame", rate=44100, layout="mono")
+        for name, value in options.items():
+            setattr(stream.codec_context, name, value)
+        for at in range(0, samples.shape[1] - size, size):
+            piece = np.ascontiguousarray(samples[:, at : at + size])
+            frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 44100, at
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_mp3_without_its_length(tmp_path: Path) -> None:
+    constant = mp3_without_length(tmp_path / "c.mp3", 20.0, bit_rate=64000)
+    assert abs(read_audio(constant).shape[1] / RATE - 20.0) < 0.1
+    constant.write_bytes(constant.read_bytes()[:-50])
+    assert reason(constant) == "is truncated"
+    variable = mp3_without_length(tmp_path / "v.mp3", 20.0, global_quality=118 * 6, qscale=True)
+    try:
+        assert abs(read_audio(variable).shape[1] / RATE - 20.0) < 0.1
+    except BadAudio as error:
+        assert "variable rate" in error.reason
+
+
 def test_wav_of_unknown_length_is_not_truncated(tmp_path: Path) -> None:
     path = store(tmp_path / "x.wav")
     expected = read_audio(path)

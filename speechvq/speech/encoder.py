@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from speechvq.codec import ENCODERS, Encoder
 from speechvq.errors import BadSetting
-from speechvq.nets.conv import ChannelNorm, ResidualBlock
+from speechvq.nets.conv import ChannelNorm, Conv1d, ResidualBlock, channels_last
 from speechvq.speech.features import MFCC, LogMel
 
 STRIDED_PRESETS = {
@@ -50,16 +50,16 @@ class StridedEncoder(Encoder):
         self.layers = nn.ModuleList()
         self._shape = [(4, 2, 1) if stride == 2 else (stride, stride, 0) for stride in strides]
         for wide, (kernel, stride, padding) in zip([1, *[channels] * len(strides)], self._shape, strict=False):
-            self.layers.append(nn.Conv1d(wide, channels, kernel, stride, padding))
+            self.layers.append(Conv1d(wide, channels, kernel, stride, padding))
             self.receptive_field += (kernel - 1) * self.hop
             self.hop *= stride
         self.blocks = nn.ModuleList(ResidualBlock(channels, dilation=d) for d in dilations)
         self.receptive_field += 2 * sum(dilations) * self.hop
-        self.project = nn.Conv1d(channels, dim, 1)
+        self.project = Conv1d(channels, dim, 1)
 
     def forward(self, signal: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, 1, L) to (B, dim, L // hop)."""
-        x = signal
+        x = channels_last(signal)
         for layer in self.layers:
             x = F.relu(layer(x))
         for block in self.blocks:
@@ -111,7 +111,7 @@ class MelEncoder(Encoder):
         stem = {"blocks": _blocks, "chorowski": _chorowski, "bshall": _bshall}[layout](bands, channels)
         blocks = [ResidualBlock(channels, dilation=d) for d in dilations]
         self.layers = nn.Sequential(*stem, *blocks, *([ChannelNorm(channels)] if blocks else []))
-        self.project = nn.Conv1d(channels, dim, 1)
+        self.project = Conv1d(channels, dim, 1)
         frames = {"blocks": 6, "chorowski": 16, "bshall": 16}[layout] + 4 * sum(dilations)
         self.receptive_field = (frames - 1) * 160 + 400 + (8 * 160 if features == "mfcc" else 0)
 
@@ -128,7 +128,7 @@ class MelEncoder(Encoder):
             x = x - (self.mean(x, mask) if mean is None else mean)
         if mask is not None:
             x = x * self._frame_mask(x, mask)
-        return self.project(self.layers(x))
+        return self.project(self.layers(channels_last(x)))
 
     def frames(self, signal: Tensor) -> Tensor:
         """Feature frames (B, bands, L // 160) of (B, 1, L); one more, shifted by half, for "bshall"."""
@@ -159,20 +159,20 @@ class _Residual(nn.Module):
 
     def __init__(self, channels: int, kernel: int) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(channels, channels, kernel, padding=kernel // 2)
+        self.conv = Conv1d(channels, channels, kernel, padding=kernel // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + F.relu(self.conv(x))
 
 
 def _blocks(bands: int, channels: int) -> list[nn.Module]:
-    return [nn.Conv1d(bands, channels, 3, padding=1), nn.GELU(), nn.Conv1d(channels, channels, 4, 2, 1)]
+    return [Conv1d(bands, channels, 3, padding=1), nn.GELU(), Conv1d(channels, channels, 4, 2, 1)]
 
 
 def _chorowski(bands: int, channels: int) -> list[nn.Module]:
     return [
-        nn.Conv1d(bands, channels, 3, padding=1), nn.ReLU(), _Residual(channels, 3),
-        nn.Conv1d(channels, channels, 4, 2, 1), nn.ReLU(),
+        Conv1d(bands, channels, 3, padding=1), nn.ReLU(), _Residual(channels, 3),
+        Conv1d(channels, channels, 4, 2, 1), nn.ReLU(),
         *[_Residual(channels, 3) for _ in range(2)], *[_Residual(channels, 1) for _ in range(4)],
     ]  # fmt: skip
 
@@ -180,5 +180,5 @@ def _chorowski(bands: int, channels: int) -> list[nn.Module]:
 def _bshall(bands: int, channels: int) -> list[nn.Module]:
     kernels = ((3, 1, 0), (3, 1, 1), (4, 2, 1), (3, 1, 1), (3, 1, 1))
     widths = pairwise([bands, *[channels] * len(kernels)])
-    convs = [nn.Conv1d(a, b, *kernel, bias=False) for (a, b), kernel in zip(widths, kernels, strict=True)]
+    convs = [Conv1d(a, b, *kernel, bias=False) for (a, b), kernel in zip(widths, kernels, strict=True)]
     return [layer for conv in convs for layer in (conv, nn.BatchNorm1d(channels), nn.ReLU())]

@@ -45,7 +45,8 @@ class LogMel(nn.Module):
             spectrum = torch.stft(
                 padded, self.n_fft, self.hop, self.win, self.window, center=False, return_complex=True
             )
-            mel = torch.einsum("bft,fm->bmt", spectrum.abs(), self.filters)
+            power = spectrum.real.square() + spectrum.imag.square()
+            mel = self.filters.T @ power.clamp(min=FLOOR**2).sqrt()
             return mel.clamp(min=FLOOR).log()
 
 

@@ -6,6 +6,7 @@ learn phase. Every step can be carried over a cut, so a recording made in pieces
 """
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -61,47 +62,92 @@ class SourceFilter(nn.Module):
         fold[1 : self.n_fft // 2] = 2.0
         self.register_buffer("fold", fold, persistent=False)
 
-    def forward(self, frames: Frames, *, generator: torch.Generator | None = None) -> Tensor:
-        """(B, T) frames to (B, 1, T * hop), float32 whatever the autocast."""
-        with torch.autocast(frames.pitch.device.type, enabled=False):
-            pitch = F.pad(frames.pitch.float()[:, None], (1, 1), mode="replicate")[:, 0]
-            pulses, _ = self.pulses(pitch)
-            noise = self.noise(pulses.shape, pulses.device, generator)
-            half = self.hop // 2
-            source = F.pad(torch.stack([pulses, noise], 1), (half, half))
-            return self.filtered(frames, source)[..., half : half + pulses.shape[1]]
-
-    def pulses(self, pitch: Tensor, phase: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Band-limited pulse train of unit power, every harmonic below the Nyquist frequency.
+    def forward(
+        self, frames: Frames, *, phase: Tensor | None = None, start: int = 0, seed: int | None = None
+    ) -> Tensor:
+        """Frames to a waveform, float32 whatever the autocast.
 
         Args:
-            pitch: (B, T + 2) Hz, with one frame more on either side.
-            phase: (B,) cycles at the start, float64.
+            frames: T of them.
+            phase: (B,) cycles of the pulses at the centre of the first frame, float64; zero by default.
+            start: place of the first frame in the recording, which decides its part of the seeded noise.
+            seed: of the noise; None draws from torch's own generator.
 
         Returns:
-            (B, T * hop) samples and (B,) the phase at their end.
+            (B, 1, T * hop) samples.
         """
-        hz = F.interpolate(pitch[:, None], scale_factor=self.hop, mode="linear")[:, 0, self.hop : -self.hop]
-        cycles = (hz.double() / self.sample_rate).cumsum(1)
+        with torch.autocast(frames.pitch.device.type, enabled=False):
+            pulses = self.pulses(frames.pitch.float(), phase)
+            source = torch.stack([pulses, self.noise(pulses, start, seed)], 1)
+            half = self.hop // 2
+            made = self.filtered(frames, F.pad(source, (half, half)))
+            return made[..., half : half + pulses.shape[1]]
+
+    def stream(self, pieces: Iterable[Frames], *, seed: int = 0) -> Iterator[Tensor]:
+        """Pieces of one long sequence of frames to pieces (B, 1, n) of its waveform, without a seam.
+
+        A sample hears the filters of six frames before its own and of the next, whose source needs the
+        pitch of one more; so seven spoken frames are kept and two are held back.
+        """
+        held: Frames | None = None
+        start = spoken = 0
+        phase: Tensor | None = None
+        for piece, last in _marked(pieces):
+            held = piece if held is None else held.then(piece)
+            ready = start + held.pitch.shape[1] - (0 if last else 2)
+            if ready <= spoken:
+                continue
+            wave = self(held, phase=phase, start=start, seed=seed)
+            yield wave[..., (spoken - start) * self.hop : (ready - start) * self.hop]
+            spoken, keep = ready, max(start, ready - 7)
+            phase = self.advance(held.pitch[:, : keep - start + 1], phase)
+            held, start = held.cut(keep - start), keep
+
+    def advance(self, pitch: Tensor, phase: Tensor | None = None) -> Tensor:
+        """Phase (B,) at the centre of the last frame of ``pitch`` (B, T), from that of the first."""
+        turns = (pitch[:, 1:].double() + pitch[:, :-1].double()).sum(1) * self.hop / (2 * self.sample_rate)
+        return (turns if phase is None else turns + phase).frac()
+
+    def pulses(self, pitch: Tensor, phase: Tensor | None = None) -> Tensor:
+        """Band-limited pulse train of unit power with every harmonic below the Nyquist frequency.
+
+        Args:
+            pitch: (B, T) Hz at the centres of frames, a straight line between.
+            phase: (B,) cycles at the centre of the first frame.
+
+        Returns:
+            (B, T * hop) samples.
+        """
+        hz = F.interpolate(pitch[:, None].double(), scale_factor=self.hop, mode="linear")[:, 0]
+        cycles = (hz / self.sample_rate).cumsum(1)
+        cycles = cycles - cycles[:, self.hop // 2 - 1, None]
         if phase is not None:
             cycles = cycles + phase[:, None]
-        angle = (math.tau * cycles.frac()).float()
-        count = torch.floor(self.sample_rate / 2 / hz)
+        angle = (math.tau * (cycles - cycles.floor())).float()
+        count = torch.floor(self.sample_rate / 2 / hz).float()
         # The sum of cosines 1..M in closed form; its limit where the pulse stands is M itself.
         low = torch.sin(angle / 2)
         near = low.abs() < 1e-4
         ratio = torch.sin((count + 0.5) * angle) / torch.where(near, torch.ones_like(low), low)
-        total = torch.where(near, count, (ratio - 1) / 2)
-        return total * (2 / count).sqrt(), cycles[:, -1].frac()
+        return torch.where(near, count, (ratio - 1) / 2) * (2 / count).sqrt()
 
-    def noise(self, shape: torch.Size, device: torch.device, generator: torch.Generator | None) -> Tensor:
-        """White noise of unit variance.
+    def noise(self, like: Tensor, start: int, seed: int | None) -> Tensor:
+        """White noise of unit variance, (B, T * hop) as ``like``; the same in each row when seeded.
 
-        Seeded noise is drawn sample by sample on the CPU from the uniform generator, whose stream does not
-        depend on how many are asked for at once.
+        Seeded noise comes in blocks of a second with a generator each, so that any piece of a recording
+        finds its own.
         """
-        draw = torch.rand(shape, generator=generator, device="cpu" if generator else device).to(device)
-        return (draw - 0.5) * math.sqrt(12)
+        if seed is None:
+            return (torch.rand_like(like) - 0.5) * math.sqrt(12)
+        first, last = start * self.hop, start * self.hop + like.shape[1]
+        blocks = range(first // self.sample_rate, (last - 1) // self.sample_rate + 1)
+        draws = [
+            torch.rand(self.sample_rate, generator=torch.Generator().manual_seed(seed * 1_000_003 + block))
+            for block in blocks
+        ]
+        offset = blocks[0] * self.sample_rate
+        white = torch.cat(draws)[first - offset : last - offset].to(like)
+        return ((white - 0.5) * math.sqrt(12)).expand_as(like)
 
     def filtered(self, frames: Frames, source: Tensor) -> Tensor:
         """Each half-overlapping frame of the sources through its filters, overlap-added.
@@ -126,6 +172,17 @@ class SourceFilter(nn.Module):
         log_gain = torch.einsum("bmt,mf->btf", envelope.float() - self.level, self.spread)
         cepstrum = torch.fft.irfft(log_gain.clamp(max=6.0), self.n_fft)
         return torch.fft.rfft(cepstrum * self.fold).exp()
+
+
+def _marked(pieces: Iterable[Frames]) -> Iterator[tuple[Frames, bool]]:
+    """Each piece, and whether it is the last."""
+    waiting: Frames | None = None
+    for piece in pieces:
+        if waiting is not None:
+            yield waiting, False
+        waiting = piece
+    if waiting is not None:
+        yield waiting, True
 
 
 def _interpolation(mel: LogMel) -> Tensor:

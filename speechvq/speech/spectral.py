@@ -18,7 +18,7 @@ from speechvq.codec import DECODERS, Batch, Decoder, Reconstruction
 from speechvq.errors import BadSetting
 from speechvq.losses.spectral import MultiResolutionSTFT
 from speechvq.nets.condition import SpeakerCondition, TimeJitter
-from speechvq.nets.conv import ChannelNorm, ResidualBlock
+from speechvq.nets.conv import ChannelNorm, Conv1d, ResidualBlock, channels_last
 from speechvq.speech.features import PITCH_RANGE, LogMel
 from speechvq.speech.source_filter import Frames, SourceFilter
 
@@ -98,13 +98,13 @@ class SpectralDecoder(Decoder):
         channels, slow, fast = SIZES[size]["channels"], SIZES[size]["slow"], SIZES[size]["fast"]
         self.voice = SpeakerCondition(self.speakers, voice_channels)
         self.jitter = TimeJitter(jitter)
-        self.enter = nn.Conv1d(dim, channels, 5, padding=2)
+        self.enter = Conv1d(dim, channels, 5, padding=2)
         self.slow = nn.ModuleList(ResidualBlock(channels, dilation=d, condition=voice_channels) for d in slow)
-        self.rise = nn.Conv1d(channels, channels * self.up, 3, padding=1)
+        self.rise = Conv1d(channels, channels * self.up, 3, padding=1)
         self.fast = nn.ModuleList(ResidualBlock(channels, dilation=d, condition=voice_channels) for d in fast)
         self.norm = ChannelNorm(channels)
         bands = self.mel.bands
-        self.heads = nn.Conv1d(channels, 4 * bands + 2, 1)
+        self.heads = Conv1d(channels, 4 * bands + 2, 1)
         self.synthesis = SourceFilter(self.mel)
         self.distance = MultiResolutionSTFT()
         self.reach = 2 + sum(slow) + 1 + math.ceil(sum(fast) / self.up)
@@ -121,11 +121,11 @@ class SpectralDecoder(Decoder):
 
     def plan(self, vectors: Tensor, voice: Tensor) -> Plan:
         """Vectors (B, D, T) at code rate and a voice (B, voice_channels) to frames at 100 Hz."""
-        x = self.enter(vectors)
+        x = self.enter(channels_last(vectors))
         for block in self.slow:
             x = block(x, voice)
         B, C, T = x.shape  # noqa: N806
-        x = self.rise(x).view(B, C, self.up, T).transpose(2, 3).reshape(B, C, T * self.up)
+        x = self.rise(x).transpose(1, 2).reshape(B, T * self.up, C).transpose(1, 2)
         for block in self.fast:
             x = block(x, voice)
         out = self.heads(self.norm(x)).float()
@@ -175,9 +175,8 @@ class SpectralDecoder(Decoder):
             speaker: a name, (B,) rows or (B, 256) embeddings of reference recordings.
             seed: of the noise; 0 by default.
         """
-        plan = self.plan(vectors, self.voice(options["speaker"]).expand(len(vectors), -1))
-        wave = self.synthesis(plan.frames, generator=torch.Generator().manual_seed(options.get("seed", 0)))
-        wave = wave.clamp(-1, 1)
+        pieces = self.stream([vectors], **options)
+        wave = torch.cat(list(pieces), 2)
         return wave if mask is None else wave * mask.repeat_interleave(self.hop, 1)[:, None]
 
     @torch.no_grad()
@@ -192,8 +191,7 @@ class SpectralDecoder(Decoder):
         if speaker is None:
             raise BadSetting(f"which voice? give speaker=, one of {', '.join(self.speakers)}")
         voice = self.voice(speaker)
-        generator = torch.Generator().manual_seed(seed)
-        for wave in self.synthesis.stream(self._planned(vectors, voice), generator):
+        for wave in self.synthesis.stream(self._planned(vectors, voice), seed=seed):
             yield wave.clamp(-1, 1)
 
     def _planned(self, vectors: Iterable[Tensor], voice: Tensor) -> Iterator[Frames]:
@@ -230,3 +228,7 @@ class SpectralDecoder(Decoder):
         if batch.mask is None:
             return torch.ones_like(frames[:, 0])
         return batch.mask[:, self.mel.hop - 1 :: self.mel.hop][:, : frames.shape[2]].to(frames.dtype)
+
+
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    return (values * weights).sum() / weights.sum().clamp(min=1)

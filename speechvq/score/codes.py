@@ -87,7 +87,7 @@ def runs(codes: Tensor) -> list[Run]:
     Args:
         codes: (T,) or (K, T) integers; a run ends where any of the K codes changes.
     """
-    columns = codes.reshape(-1, codes.shape[-1]).T
+    columns = torch.atleast_2d(codes).T
     if not len(columns):
         return []
     changes = (columns[1:] != columns[:-1]).any(1).nonzero().flatten() + 1
@@ -108,7 +108,7 @@ def score_codes(streams: Sequence[Tensor], seconds: Sequence[float], codebook_si
     """
     if not streams or len(streams) != len(seconds):
         raise BadSetting(f"{len(streams)} code streams need as many durations, not {len(seconds)}")
-    columns = [stream.reshape(-1, stream.shape[-1]).T.long().cpu() for stream in streams]
+    columns = [torch.atleast_2d(stream).T.long().cpu() for stream in streams]
     lines, total = torch.cat(columns), math.fsum(seconds)
     if not len(lines) or not total > 0:
         raise BadSetting("the code streams are empty; give at least one frame and its duration")

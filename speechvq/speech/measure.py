@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import torchaudio
 from torch import Tensor
 
@@ -19,7 +20,7 @@ DECIBELS = 10 / math.log(10)
 SILENCE = 40.0
 """Frames more than this many dB below the loudest are silence."""
 LEVEL = 0.05
-"""Root mean square that recordings are brought to before they are compared."""
+"""Root mean square that the speech in recordings is brought to before they are compared."""
 SAME_LENGTH = 0.05
 """Recordings whose lengths differ by less than this share are compared frame by frame."""
 FEWEST = 10
@@ -118,9 +119,13 @@ def log_f0_correlation(first: Tensor, second: Tensor, sample_rate: int = 16_000)
 
 
 def _log_mel(wave: Tensor, sample_rate: int) -> Tensor:
+    """(frames, bands), with what is not silent brought to one level, so that pauses do not change it."""
     wave = wave.detach().float().cpu().reshape(1, 1, -1)
-    level = wave.square().mean().sqrt().clamp(min=1e-6)
-    return LogMel(sample_rate, hop=sample_rate // 100)(wave * LEVEL / level)[0].T
+    hop = sample_rate // 100
+    power = F.avg_pool1d(F.pad(wave.square(), (0, -wave.shape[-1] % hop)), hop).flatten()
+    spoken = power[power > power.max() * 10 ** (-SILENCE / 10)]
+    level = spoken.mean().sqrt().clamp(min=1e-6) if len(spoken) else wave.new_tensor(1.0)
+    return LogMel(sample_rate, hop=hop)(wave * LEVEL / level)[0].T
 
 
 def _loud(mel: Tensor) -> Tensor:

@@ -35,12 +35,13 @@ def spectrogram_levels(wave: Tensor, sample_rate: int = 16_000, *, span: float =
         span: decibels between black (0) and the loudest point (255).
 
     Returns:
-        (bands, frames) uint8, low frequencies in the last row, a frame every 10 ms.
+        (bands, frames) uint8, low frequencies in the last row, a frame every 10 ms,
+        at least one.
     """
     wave = wave.detach().float().cpu().reshape(1, 1, -1)
-    mel = LogMel(sample_rate, hop=sample_rate // 100)(wave)[0]
-    if not mel.shape[1]:
-        return torch.zeros(mel.shape[0], 1, dtype=torch.uint8)
+    hop = sample_rate // 100
+    wave = torch.nn.functional.pad(wave, (0, max(0, hop - wave.shape[-1])))
+    mel = LogMel(sample_rate, hop=hop)(wave)[0]
     decibels = 20 / np.log(10) * mel
     levels = (decibels - decibels.max() + span) / span
     return (levels.clamp(0, 1) * 255).to(torch.uint8).flip(0)

@@ -18,13 +18,13 @@ from rich.progress import Progress
 from torch import Tensor
 
 from speechvq.codec import Codec, Codes
-from speechvq.errors import UnknownSpeaker
+from speechvq.errors import BadSetting, UnknownSpeaker
 from speechvq.score.choice import choose, clip, parallel, references
 from speechvq.score.codes import runs, score_codes
 from speechvq.score.pairs import Pair, score_files
 from speechvq.score.report import write_report
 from speechvq.score.results import About, ConversionScores
-from speechvq.score.speech import samples_of
+from speechvq.score.speech import SAMPLE_RATE, samples_of
 from speechvq.score.summary import as_csv
 from speechvq.speech.audio import write_audio
 from speechvq.store.atomic import atomic, refuse
@@ -34,11 +34,35 @@ FILES = ("scores.json", "rows.csv", "index.html")
 
 
 @dataclass
-class _Converted:
-    """What has come out so far: pairs to score, and per source its codes (K, T)."""
+class _Conversions:
+    """Recordings into voices: how, and what has come out so far."""
 
+    codec: Codec
+    targets: list[str]
+    out: Path  # folder of the sound files
+    entries: Sequence[Entry]  # where parallel recordings are looked for
+    seed: int  # of the decoder's noise or sampling
     pairs: list[Pair] = field(default_factory=list)
-    codes: list[Tensor] = field(default_factory=list)
+    codes: list[Tensor] = field(default_factory=list)  # per recording (K, T)
+
+    def convert(self, entry: Entry) -> None:
+        """Write one recording in every other voice, all voices in one batch."""
+        codec, source = self.codec, clip(entry)
+        device = next(codec.parameters()).device
+        indices = codec.encode(samples_of(source)[None].to(device)).indices
+        others = [name for name in self.targets if name != entry.speaker]
+        if others:
+            rows = torch.tensor([codec.decoder.speakers.index(name) for name in others], device=device)
+            repeated = Codes(indices.expand(len(others), -1, -1))
+            spoken = codec.decode(repeated, speaker=rows, seed=self.seed)
+            for name, sound in zip(others, spoken, strict=True):
+                title = re.sub(r"[^\w.-]+", "_", f"{entry.speaker}_{entry.utterance}_as_{name}")
+                path = self.out / f"{len(self.codes):03d}_{title}.wav"
+                write_audio(path, sound, SAMPLE_RATE)
+                same = parallel(self.entries, entry, name)
+                pair = Pair(source, path, entry.speaker, name, entry.utterance, entry.text, same)
+                self.pairs.append(pair)
+        self.codes.append(indices[0].cpu())
 
 
 def score_conversion(
@@ -61,7 +85,7 @@ def score_conversion(
         targets: voices by name; None takes all that the decoder knows.
         out: folder to write.
         limit: number of recordings to convert, spread evenly over the voices; None takes all.
-        seed: chooses the recordings and the references.
+        seed: chooses the recordings and the references, and seeds the decoder.
         force: replace what is in ``out``.
         jobs: processes for scoring; with more than one, a script must guard its start (``__name__``).
         groups: voice to group name, for the summary; by default each voice is a group.
@@ -77,10 +101,10 @@ def score_conversion(
     chosen = choose(entries, limit=limit, seed=seed)
     voices = sorted({entry.speaker for entry in chosen} | set(targets))
     examples = {voice: references(entries, voice, avoid=chosen, seed=seed) for voice in voices}
-    made = _Converted()
+    made = _Conversions(codec, targets, Path(out) / "sound", entries, seed)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         for entry in progress.track(chosen, description="converting"):
-            _convert(codec, entry, targets, Path(out) / "sound", entries, made)
+            made.convert(entry)
         bar = progress.add_task("scoring", total=len(made.pairs))
         rows = score_files(
             made.pairs, examples, jobs=jobs, watch=lambda done, _: progress.update(bar, completed=done)
@@ -122,26 +146,10 @@ def about(codec: Codec) -> About:
 
 
 def _known(codec: Codec, targets: Sequence[str] | None) -> list[str]:
+    if codec.rate != SAMPLE_RATE:
+        raise BadSetting(f"the judges hear {SAMPLE_RATE} Hz, but the codec works at {codec.rate:g} Hz")
     speakers = list(codec.decoder.speakers)
     for name in targets or ():
         if name not in speakers:
             raise UnknownSpeaker(name, speakers)
     return speakers if targets is None else list(targets)
-
-
-def _convert(
-    codec: Codec, entry: Entry, targets: Sequence[str], out: Path, entries: Sequence[Entry], made: _Converted
-) -> None:
-    """Write one recording in every other voice, and add what there is to score to ``made``."""
-    device = next(codec.parameters()).device
-    indices = codec.encode(samples_of(clip(entry))[None].to(device)).indices
-    others = [name for name in targets if name != entry.speaker]
-    rows = torch.tensor([codec.decoder.speakers.index(name) for name in others], device=device)
-    spoken = codec.decode(Codes(indices.expand(len(others), -1, -1)), speaker=rows) if others else ()
-    for name, sound in zip(others, spoken, strict=True):
-        title = re.sub(r"[^\w.-]+", "_", f"{entry.speaker}_{entry.utterance}_as_{name}")
-        path = out / f"{len(made.codes):03d}_{title}.wav"
-        write_audio(path, sound, int(codec.rate))
-        same = parallel(entries, entry, name)
-        made.pairs.append(Pair(clip(entry), path, entry.speaker, name, entry.utterance, entry.text, same))
-    made.codes.append(indices[0].cpu())

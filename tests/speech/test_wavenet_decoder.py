@@ -218,9 +218,9 @@ def test_a_second_of_speech_is_learned_through_its_codes():
     parts = torch.nn.ModuleList([encoder, quantizer, net])
     adam = torch.optim.Adam(parts.parameters(), lr=1e-2)
     four = batch(wave.expand(4, -1, -1))
-    for step in range(160):
+    for step in range(200):
         for group in adam.param_groups:
-            group["lr"] = 1e-2 * min(1, (161 - step) / 96)
+            group["lr"] = 1e-2 * min(1, (201 - step) / 120)
         quantized = quantizer(encoder(wave))
         losses = net.reconstruct(quantized.vectors.expand(4, -1, -1), four).losses | quantized.losses
         adam.zero_grad()

@@ -82,7 +82,8 @@ def _train(manifest: Path, folder: Path, minutes: float) -> None:
     settings += [f"folder={json.dumps(str(folder / 'run'))}", f"data.manifest={json.dumps(str(own))}"]
     settings += [f"runtime.max_minutes={minutes}", "runtime.log_every=10"]
     run(compose(settings))
-    lines = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
+    log = folder / "run" / "log.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     figures = [line for line in lines if line["split"] == "train"]
     if not figures:
         raise BadSetting(f"{minutes} minutes are too short for ten steps; give more --minutes")

@@ -21,19 +21,8 @@ from speechvq.codec import Codec
 from speechvq.errors import BadAudio, BadCodes, BadSetting, UnknownSpeaker
 from speechvq.serve.bulk import STANDARD
 from speechvq.speech.audio import AudioWriter, blocks
+from speechvq.speech.stream import decode_stream, encode_stream
 from speechvq.store.codes import StoredCodes, pack, read_codes, unpack, write_codes
-
-try:
-    from speechvq.speech.stream import decode_stream, encode_stream
-except ImportError:  # TEMPORARY
-    from speechvq.codec import Codes
-
-    def encode_stream(codec, blocks):
-        yield codec.encode(torch.cat(list(blocks), dim=2)).indices
-
-    def decode_stream(codec, indices, **options):
-        yield codec.decode(Codes(torch.cat(list(indices), dim=2)), **options)
-
 
 BLOCK = 10.0
 """Seconds of sound, or of codes, that are worked on at a time."""

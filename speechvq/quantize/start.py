@@ -110,7 +110,8 @@ def seeded() -> torch.Generator:
 def fit(start: Start, x_ND: Tensor, codebook_size: int, *, generator: torch.Generator) -> Tensor:
     """Codes (K, D) for the vectors ``x_ND``, N at least 1, by the start's rule ("data", "kmeans")."""
     codes_KD = drawn(x_ND, codebook_size, generator=generator)
-    if start.by == "data":
+    if start.by == "data" or len(x_ND) <= codebook_size:
+        # With no more vectors than codes every vector already is a code.
         return codes_KD
     most = codebook_size * max(start.per_code, 64)
     if len(x_ND) > most:

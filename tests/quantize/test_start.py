@@ -45,7 +45,7 @@ def test_kmeans_equals_the_loop():
 
 @pytest.mark.parametrize("size", [1, 5, 60, 150])
 def test_inertia_never_rises(size):
-    """Also where codes have no vectors (all begin on one spot) and where there are more codes than vectors."""
+    """Also where codes have no vectors (all begin on one spot), and with more codes than vectors."""
     torch.manual_seed(size)
     x, _ = blobs(20, 5)
     codes = x[:1].repeat(size, 1)

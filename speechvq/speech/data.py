@@ -99,8 +99,8 @@ class SpeechCorpus:
     def __str__(self) -> str:
         parts = []
         for split in SPLITS[:2]:
-            hours = sum(e.duration for _, e in self._of(split)) / 3600
-            parts.append(f"{hours:.2f} h in {len(self._of(split)):,} recordings to {split}")
+            minutes = sum(e.duration for _, e in self._of(split)) / 60
+            parts.append(f"{minutes:,.1f} min in {len(self._of(split)):,} recordings ({split})")
         return f"{', '.join(parts)}; {len(self.speakers)} voices"
 
     def split(self, name: str, *, hop: int, speakers: Sequence[str]) -> "SpeechData":
@@ -217,7 +217,7 @@ def _load(
             wave = read_audio(entry.path, sample_rate=rate, start=entry.start, duration=entry.duration)
         except BadAudio as error:
             return error
-        return (wave[0].clamp(-1, 1) * 32767).round().to(torch.int16).numpy()
+        return (wave[0] * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         loading = pool.map(load, [entry for _, entry in placed])

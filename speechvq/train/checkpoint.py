@@ -72,9 +72,10 @@ class Checkpoints:
             raise BadCheckpoint(f"there is no checkpoint {path}") from error
         except Exception as error:  # a damaged file fails in a dozen ways, from zipfile to pickle
             others = ", ".join(p.name for p in self.steps()) or "none"
+            reason = " ".join(str(error).split())[:120] or type(error).__name__
             raise BadCheckpoint(
-                f"{path} is damaged ({str(error).splitlines()[0][:120]}); copy another checkpoint over it "
-                f"(there are: {others}) and resume again"
+                f"{path} is damaged ({reason}); copy another checkpoint over it (there are: {others}) "
+                "and resume again"
             ) from error
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise BadCheckpoint(f"{path} is not a checkpoint of a run, or of another version")

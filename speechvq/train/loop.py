@@ -59,6 +59,18 @@ def train(config: Mapping[str, Any]) -> Path:
     """
     settings = Settings.of(config)
     fabric = start_fabric(settings.runtime)
+    run, task, desk = begin(fabric, settings)
+    with closing(desk.board) if desk.board else nullcontext():
+        fit(fabric, run, task, settings, desk)
+    return desk.folder
+
+
+def begin(fabric: Fabric, settings: Settings) -> tuple[Run, Task, Desk]:
+    """Everything that `fit` works on, new or as a checkpoint left it; prints the plan.
+
+    Raises:
+        SpeechVQError: settings or data that cannot be used; then the folder was not touched.
+    """
     folder = Path(settings.folder)
     resuming = resumable(folder, settings) if fabric.is_global_zero else False
     resuming = fabric.broadcast(resuming)
@@ -74,12 +86,9 @@ def train(config: Mapping[str, Any]) -> Path:
         claim(folder, settings)
     fabric.barrier()
     display = Display(settings.runtime.steps, done=run.step, shown=fabric.is_global_zero)
-    board = Board(folder, step=run.step) if fabric.is_global_zero else None
-    desk = Desk(folder, checkpoints, display, board, saved=run.step)
     display.plan(task.facts | _plan_of_run(settings, run, task))
-    with closing(board) if board else nullcontext():
-        fit(fabric, run, task, settings, desk)
-    return folder
+    board = Board(folder, step=run.step) if fabric.is_global_zero else None
+    return run, task, Desk(folder, checkpoints, display, board, saved=run.step)
 
 
 def fit(fabric: Fabric, run: Run, task: Task, settings: Settings, desk: Desk) -> None:
@@ -221,8 +230,11 @@ def _plan_of_run(settings: Settings, run: Run, task: Task) -> dict[str, str]:
 
 
 def _card(settings: Settings, run: Run) -> str:
+    # Not where on this machine, and not what only this start of the run was told.
+    told = {k: v for k, v in plain(settings).items() if k not in ("folder", "resume", "force", "init_from")}
+    told["data"] = {k: Path(v).name if k == "manifest" else v for k, v in settings.data.items()}
     best = "" if run.best == math.inf else f" Lowest held-out loss: {run.best:.4f}."
     return (
         f"# A {run.bare.label} of speechvq\n\nWeights after {run.step:,} training steps.{best}\n\n"
-        f"Settings of the run:\n\n```yaml\n{OmegaConf.to_yaml(OmegaConf.create(plain(settings)))}```\n"
+        f"Settings of the run:\n\n```yaml\n{OmegaConf.to_yaml(OmegaConf.create(told))}```\n"
     )

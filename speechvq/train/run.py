@@ -96,7 +96,7 @@ class Run:
                 self.average.load_state_dict(state["average"])
         except (RuntimeError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise BadCheckpoint(f"the checkpoint does not fit the model of the settings ({reason})") from error
+            raise BadCheckpoint(f"the checkpoint does not fit the settings' model ({reason})") from error
         self.step, self.best = state["step"], state["best"]
         self.use.load_state_dict(state["use"], self.fabric.device)
         set_random_state(state["random"][self.fabric.global_rank])

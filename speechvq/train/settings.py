@@ -115,7 +115,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             config = hydra_compose("train", dotted)
             OmegaConf.resolve(config)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         given = " ".join(overrides)
         raise BadSetting(f"the settings {given} cannot be used: {_first_line(error)}") from error
     return config

@@ -1,0 +1,61 @@
+"""A made-up corpus of two voices, harmonics that wander, and the settings of a tiny run on it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechvq.store.manifest import Entry, write_manifest
+
+
+def hum(pitch: float, seconds: float, seed: int) -> np.ndarray:
+    """Harmonics of a pitch under a moving formant: enough like a voice to be learned from."""
+    draw = np.random.default_rng(seed)
+    time = np.arange(int(seconds * 16000)) / 16000
+    track = pitch * (1 + 0.1 * np.sin(2 * np.pi * draw.uniform(1, 3) * time))
+    phase = 2 * np.pi * np.cumsum(track) / 16000
+    centre = 1000 + 800 * np.sin(2 * np.pi * draw.uniform(2, 5) * time + draw.uniform(0, 6))
+    wave = sum(np.exp(-(((k * track - centre) / 400) ** 2)) * np.sin(k * phase) for k in range(1, 20))
+    return 0.2 * np.asarray(wave) + 0.001 * draw.standard_normal(len(time))
+
+
+@pytest.fixture(scope="session")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve recordings to train on and four held out, 0.5 to 1.7 s, of "ann" and "bob"."""
+    folder = tmp_path_factory.mktemp("corpus")
+    entries = []
+    for i in range(16):
+        name, pitch = ("ann", 200.0) if i % 2 else ("bob", 110.0)
+        seconds = 0.5 + 0.08 * i
+        soundfile.write(folder / f"{i}.wav", hum(pitch, seconds, i), 16000)
+        split = "valid" if i in (4, 5, 10, 11) else "train"
+        entries.append(Entry(str(folder / f"{i}.wav"), 0.0, seconds, name, f"u{i}", split))
+    write_manifest(folder / "all.jsonl", entries)
+    return folder / "all.jsonl"
+
+
+@pytest.fixture
+def config(manifest: Path, tmp_path: Path) -> dict[str, Any]:
+    """Settings of a run that takes a second."""
+    return tiny(manifest, tmp_path / "run")
+
+
+def tiny(manifest: Path, folder: Path) -> dict[str, Any]:
+    """See `config`."""
+    return {
+        "folder": str(folder),
+        "model": {
+            "encoder": {"name": "mel", "dim": 8, "channels": 8, "dilations": [1]},
+            "decoder": {"name": "spectral", "speakers": "auto", "size": "tiny", "voice_channels": 8},
+        },
+        "quantizer": {"name": "vector", "codebook_size": 16},
+        "data": {"manifest": str(manifest), "seconds": 0.4, "valid_seconds": 0.6},
+        "objective": {"name": "codec"},
+        "optimiser": {"lr": 2e-3, "warmup": 5},
+        "runtime": {
+            "steps": 12, "batch_size": 4, "accelerator": "cpu", "ema": 0.9,
+            "log_every": 4, "valid_every": 6, "save_every": 4,
+        },
+    }  # fmt: skip

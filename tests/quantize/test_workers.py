@@ -42,7 +42,7 @@ def found(tmp_path_factory):
         for name, (rank, world) in jobs.items()
     ]
     for process in running:
-        _, complaints = process.communicate(timeout=120)
+        _, complaints = process.communicate(timeout=500)
         assert process.returncode == 0, complaints
     return [torch.load(folder / f"{name}.pt", weights_only=True) for name in jobs]
 

@@ -74,7 +74,8 @@ def public(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[ast.ClassDe
     for node in body:
         if isinstance(node, (ast.ClassDef, *Function.__value__.__args__)) and not node.name.startswith("_"):
             yield node, prefix + node.name
-            if isinstance(node, ast.ClassDef):
+            # What a protocol asks for is told in its own docstring.
+            if isinstance(node, ast.ClassDef) and "Protocol" not in map(ast.unparse, node.bases):
                 yield from public(node.body, f"{prefix}{node.name}.")
 
 

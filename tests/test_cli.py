@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import speechvq
 from speechvq.cli import main
 from speechvq.speech.audio import facts, write_audio
 from speechvq.store.codes import read_codes
+from speechvq.store.manifest import Entry, write_manifest
 
 VERBS = ["prepare", "train", "encode", "decode", "convert", "score", "demo"]
 
@@ -195,6 +197,39 @@ def test_a_fault_of_ours_is_a_sentence_too(
     monkeypatch.setenv("SPEECHVQ_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         main(["encode", "a.wav", "b.svq"])
+
+
+@pytest.fixture
+def talking_codec(tiny_codec: Path, checkout: Path, workdir: Path) -> Path:
+    """The codec with recordings for a demo."""
+    folder = shutil.copytree(tiny_codec, workdir / "codec")
+    (folder / "examples").mkdir()
+    recording = checkout / "tests" / "assets" / "slt_short.flac"
+    entries = [
+        Entry(str(recording), 0.0, facts(recording).duration, speaker, utterance, split, text="Hello.")
+        for speaker in ("slt", "kal")
+        for utterance, split in (("one", "test"), ("two", "train"), ("three", "valid"))
+    ]
+    write_manifest(folder / "examples" / "examples.jsonl", entries)
+    return folder
+
+
+def test_demo_that_trains(talking_codec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ["--train", "--minutes", "0.3", "--codec", str(talking_codec), "--out", "out"]
+    assert main(["demo", *settings]) == 0
+    shown = capsys.readouterr().out
+    first, last = re.search(r"loss went from ([\d.]+) to ([\d.]+)", shown).groups()  # pyright: ignore
+    assert float(last) < float(first)
+    assert re.search(r"use \d+ of 128 codes", shown)
+
+
+@pytest.mark.slow
+def test_demo(talking_codec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):  # a former demo is replaced
+        assert main(["demo", "--codec", str(talking_codec), "--out", "out"]) == 0
+    assert Path("out/index.html").is_file()
+    assert len(list(Path("out/codes").iterdir())) == 2
+    assert "Listen: out/index.html" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -21,6 +21,7 @@ from speechvq.errors import SpeechVQError
 FAULT = 70
 """Exit code of what should not have happened: a fault of ours, not of the input."""
 
+log = logging.getLogger("speechvq")
 app = typer.Typer(
     name="speechvq",
     help="Learn discrete units from recordings, and speak them in another voice.",
@@ -47,8 +48,7 @@ def _start(
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more on the way.")] = False,
 ) -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
-    logging.getLogger("speechvq").setLevel(logging.DEBUG if verbose else logging.INFO)
+    log.setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,8 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done; 1 done in part (files were skipped) or interrupted; 2 the input or a flag is wrong;
     70 a fault of ours.
     """
+    handler = logging.StreamHandler()  # what the library logs, as plain lines on stderr
+    log.addHandler(handler)
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="speechvq")
+        return _run(None if arguments is None else list(arguments))
+    finally:
+        log.removeHandler(handler)
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        app(args=arguments, prog_name="speechvq")
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
     except KeyboardInterrupt:

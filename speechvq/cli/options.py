@@ -36,7 +36,7 @@ Reference = Annotated[
     Path | None,
     typer.Option("--speaker-reference", metavar="FILE", help="Any other voice: a recording of it."),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of what the decoder draws.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of what the decoder draws.")]
 
 
 def load_codec(folder: str | None, device: str = "cpu") -> "Codec":

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Root = Annotated[Path, typer.Argument(metavar="ROOT", help="Where the recordings lie.", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where manifest.jsonl and copies go.")]
 Share = Annotated[float, typer.Option(min=0, max=1, help="Share of the utterances held out.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the split, and of sentences.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of the split, and of sentences.")]
 OnBad = Annotated[
     Bad,
     typer.Option(

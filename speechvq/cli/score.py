@@ -20,7 +20,7 @@ Targets = Annotated[
 ]
 Limit = Annotated[int, typer.Option("--limit", min=0, help="Recordings to convert; 0 takes all.")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes that score.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Chooses recordings and references.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Chooses recordings and references.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -96,6 +96,8 @@ def plan(
         BadSetting: nothing to do, or a target that cannot be.
         WouldOverwrite: a target is there, and neither ``force`` nor ``resume``.
     """
+    if not source or target == "":
+        raise BadSetting("the name of the input or of the output is empty")
     if target is None:
         if source != STANDARD:
             raise BadSetting(

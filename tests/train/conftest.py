@@ -1,13 +1,16 @@
 """A made-up corpus of two voices, harmonics that wander, and the settings of a tiny run on it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from speechvq.store.manifest import Entry, write_manifest
+from speechvq.train.checkpoint import Checkpoints
 
 
 def hum(pitch: float, seconds: float, seed: int) -> np.ndarray:
@@ -59,3 +62,53 @@ def tiny(manifest: Path, folder: Path) -> dict[str, Any]:
             "log_every": 4, "valid_every": 6, "save_every": 4,
         },
     }  # fmt: skip
+
+
+class Runs:
+    """What the tests of runs ask and change."""
+
+    @staticmethod
+    def lines(folder: Path | str, split: str) -> list[dict[str, Any]]:
+        """The logged figures of "train" or "valid"."""
+        read = [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]
+        return [line for line in read if line["split"] == split]
+
+    @staticmethod
+    def having(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
+        """The settings with some replaced; ``runtime__steps=3`` reaches into a group."""
+        made = json.loads(json.dumps(config))
+        for name, value in changes.items():
+            *path, last = name.split("__")
+            place = made
+            for part in path:
+                place = place[part]
+            place[last] = value
+        return made
+
+    @staticmethod
+    def state(folder: Path | str) -> dict[str, Any]:
+        """The latest checkpoint."""
+        return Checkpoints(Path(folder) / "checkpoints").load()
+
+    @classmethod
+    def same(cls, a: Any, b: Any, where: str = "") -> None:
+        """Bit for bit."""
+        assert type(a) is type(b), where
+        if isinstance(a, torch.Tensor):
+            assert torch.equal(a, b), where
+        elif isinstance(a, dict):
+            assert a.keys() == b.keys(), where
+            for key in a:
+                cls.same(a[key], b[key], f"{where}.{key}")
+        elif isinstance(a, (list, tuple)):
+            assert len(a) == len(b), where
+            for i, (one, other) in enumerate(zip(a, b, strict=True)):
+                cls.same(one, other, f"{where}[{i}]")
+        else:
+            assert a == b, where
+
+
+@pytest.fixture(scope="session")
+def runs() -> type[Runs]:
+    """See `Runs`."""
+    return Runs

@@ -64,6 +64,22 @@ def test_shipped_codec_is_inside(site: Path, checkout: Path):
     assert {"config.json", "model.safetensors", "README.md"} <= names
 
 
+def test_shipped_codec_is_the_default_away_from_the_checkout(site: Path, checkout: Path, workdir: Path):
+    if not (checkout / "checkpoints/speech/config.json").is_file():
+        pytest.skip("no codec ships yet")
+    recording = str(checkout / "tests/assets/slt_short.flac")
+    python(site, workdir, "-m", "speechvq", "encode", recording, "slt.svq")
+    assert (workdir / "slt.svq").stat().st_size > 0
+
+
+def test_settings_are_found_away_from_the_checkout(site: Path, workdir: Path):
+    choose = "compose(['experiment=speech', 'data.manifest=my.jsonl'])"
+    code = f"from speechvq.train import compose, settings; print({choose}.folder, settings.__file__)"
+    folder, file = python(site, workdir, "-c", code).split()
+    assert folder == "runs/speech"
+    assert Path(file).is_relative_to(site)
+
+
 def test_the_front_door_is_light(site: Path, workdir: Path):
     code = "import sys, speechvq; print(speechvq.__file__); print(*sys.modules)"
     file, loaded = python(site, workdir, "-c", code).splitlines()

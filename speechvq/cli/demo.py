@@ -80,13 +80,13 @@ def _train(manifest: Path, folder: Path, minutes: float) -> None:
     write_manifest(own, entries, force=True)
     settings = ["experiment=speech_tiny", "force=true"]
     settings += [f"folder={json.dumps(str(folder / 'run'))}", f"data.manifest={json.dumps(str(own))}"]
-    settings += [f"runtime.max_minutes={minutes}", "runtime.log_every=10"]
+    settings += [f"runtime.max_minutes={minutes}", "runtime.log_every=5"]
     run(compose(settings))
     log = folder / "run" / "log.jsonl"
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     figures = [line for line in lines if line["split"] == "train"]
     if not figures:
-        raise BadSetting(f"{minutes} minutes are too short for ten steps; give more --minutes")
+        raise BadSetting(f"{minutes} minutes are too short for five steps; give more --minutes")
     table = Table(title="a tiny codec, trained from nothing", title_justify="left")
     for name in ("step", "loss", "perplexity of the codes"):
         table.add_column(name, justify="right")

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from speechvq.errors import SpeechVQError
     from speechvq.quantize import Quantized, Quantizer, ResidualQuantizer, VectorQuantizer
 
+    __version__: str
+
 _PLACES = {
     "Batch": "speechvq.codec",
     "Codec": "speechvq.codec",

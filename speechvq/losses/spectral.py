@@ -12,7 +12,9 @@ RESOLUTIONS = ((1024, 256, 1024), (512, 128, 512), (256, 64, 256), (2048, 512, 2
 class MultiResolutionSTFT(nn.Module):
     """Spectral convergence plus log-magnitude L1, averaged over several window lengths."""
 
-    def __init__(self, resolutions: tuple[tuple[int, int, int], ...] = RESOLUTIONS, floor: float = 1e-3) -> None:
+    def __init__(
+        self, resolutions: tuple[tuple[int, int, int], ...] = RESOLUTIONS, floor: float = 1e-3
+    ) -> None:
         """``resolutions`` are (n_fft, hop, window) in samples; ``floor`` bounds the logarithm."""
         super().__init__()
         self.resolutions, self.floor = resolutions, floor

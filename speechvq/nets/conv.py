@@ -4,9 +4,9 @@ Tensors keep the shape (B, C, T) but lie in memory with channels last, where nor
 needs no copy and CPU convolutions are about twice as fast (`channels_last` puts them so).
 """
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-import torch
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -20,10 +20,8 @@ class Conv1d(nn.Conv1d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) to (B, C', T')."""
         stride, padding, dilation = self.stride[0], self.padding[0], self.dilation[0]
-        y = F.conv2d(
-            x.unsqueeze(2), self.weight.unsqueeze(2), self.bias, (1, stride), (0, int(padding)), (1, dilation),
-            self.groups,
-        )  # fmt: skip
+        plane, weight = x.unsqueeze(2), self.weight.unsqueeze(2)
+        y = F.conv2d(plane, weight, self.bias, (1, stride), (0, int(padding)), (1, dilation), self.groups)
         return y.squeeze(2)
 
 

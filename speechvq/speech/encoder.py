@@ -8,7 +8,6 @@ widened by residual blocks at code rate.
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
@@ -49,7 +48,8 @@ class StridedEncoder(Encoder):
         self.dim, self.hop, self.receptive_field = dim, 1, 1
         self.layers = nn.ModuleList()
         self._shape = [(4, 2, 1) if stride == 2 else (stride, stride, 0) for stride in strides]
-        for wide, (kernel, stride, padding) in zip([1, *[channels] * len(strides)], self._shape, strict=False):
+        widths = [1, *[channels] * (len(strides) - 1)]
+        for wide, (kernel, stride, padding) in zip(widths, self._shape, strict=True):
             self.layers.append(Conv1d(wide, channels, kernel, stride, padding))
             self.receptive_field += (kernel - 1) * self.hop
             self.hop *= stride

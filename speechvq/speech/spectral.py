@@ -112,12 +112,14 @@ class SpectralDecoder(Decoder):
 
     def _start_heads(self, bands: int) -> None:
         """Begin with the mel envelope for both branches, and noise that grows towards high bands."""
+        bias = self.heads.bias
+        assert bias is not None
         with torch.no_grad():
             self.heads.weight[bands : 4 * bands].zero_()
-            self.heads.bias.zero_()
-            self.heads.bias[:bands] = -5.0
-            self.heads.bias[3 * bands : 4 * bands] = torch.linspace(4, -2, bands)
-            self.heads.bias[-2] = math.log(140.0)
+            bias.zero_()
+            bias[:bands] = -5.0
+            bias[3 * bands : 4 * bands] = torch.linspace(4, -2, bands)
+            bias[-2] = math.log(140.0)
 
     def plan(self, vectors: Tensor, voice: Tensor) -> Plan:
         """Vectors (B, D, T) at code rate and a voice (B, voice_channels) to frames at 100 Hz."""

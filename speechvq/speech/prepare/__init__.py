@@ -17,7 +17,7 @@ normalise, peak, loudness, trim. Their own options, all keyword-only::
     timit(root, out, *, options=None)
     zerospeech2019(root, out, *, options=None, language="english", vad=False)
     asterisk(root, out, *, options=None)                      # root may be None: where Debian installs them
-    flite(root, out, *, options=None, sentences=1000, voices=VOICES, parallel_sentences=False)  # root: None
+    flite(root, out, *, options=None, sentences=1000, voices=VOICES, parallel=False)  # root: None
 
 Every one raises `BadSetting` when the layout is not there or nothing in it can be used, and `BadAudio`
 at the first bad recording with ``Options(on_bad="refuse")``.
@@ -30,11 +30,25 @@ from speechvq.speech.prepare.asterisk import asterisk
 from speechvq.speech.prepare.flite import flite
 from speechvq.speech.prepare.folder import folder
 from speechvq.speech.prepare.gather import Options, Prepared, Skipped
+from speechvq.speech.prepare.librispeech import librispeech
+from speechvq.speech.prepare.ljspeech import ljspeech
 from speechvq.speech.prepare.process import Processing
+from speechvq.speech.prepare.timit import timit
+from speechvq.speech.prepare.vctk import vctk
+from speechvq.speech.prepare.zerospeech2019 import zerospeech2019
 
 type Preparer = Callable[..., Prepared]
 
-PREPARERS: dict[str, Preparer] = {"asterisk": asterisk, "flite": flite, "folder": folder}
+PREPARERS: dict[str, Preparer] = {
+    "asterisk": asterisk,
+    "flite": flite,
+    "folder": folder,
+    "librispeech": librispeech,
+    "ljspeech": ljspeech,
+    "timit": timit,
+    "vctk": vctk,
+    "zerospeech2019": zerospeech2019,
+}
 
 __all__ = ["PREPARERS", "Options", "Prepared", "Preparer", "Processing", "Skipped", "preparer"]
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from speechvq.errors import BadAudio, BadSetting, MissingExtra
 from speechvq.speech.audio import write_audio
 from speechvq.speech.prepare.debian import unpack
-from speechvq.speech.prepare.gather import Options, Prepared, Recording, gather, parallel
+from speechvq.speech.prepare.gather import Options, Prepared, Recording, gather, in_parallel
 from speechvq.speech.prepare.layout import files_under, hold_out
 
 INSTALLED = Path("/usr/share/asterisk/sounds")
@@ -79,7 +79,7 @@ def asterisk(root: Path | None, out: Path, *, options: Options | None = None) ->
                 sound, prompt.voice, prompt.utterance, splits[prompt.utterance], text=prompt.text
             )
 
-        done = parallel(decode, speech, options, title="Decoding prompts")
+        done = in_parallel(decode, speech, options, title="Decoding prompts")
     bad = [item for item in done if isinstance(item, BadAudio)]
     recordings = [item for item in done if isinstance(item, Recording)]
     return gather(recordings, out, options, bad=bad, left_out=left_out, source=str(root or INSTALLED))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from speechvq.errors import BadAudio, BadSetting, UnknownName
 from speechvq.speech.audio import read_audio, write_audio
-from speechvq.speech.prepare.gather import Options, Prepared, Recording, gather, parallel
+from speechvq.speech.prepare.gather import Options, Prepared, Recording, gather, in_parallel
 from speechvq.speech.prepare.sentences import sentences as new_sentences
 from speechvq.store.atomic import atomic
 
@@ -43,11 +43,11 @@ def flite(
     options: Options | None = None,
     sentences: int = 1000,
     voices: tuple[str, ...] = VOICES,
-    parallel_sentences: bool = False,
+    parallel: bool = False,
 ) -> Prepared:
     """Synthesise ``sentences`` sentences in each voice; what is already there is not made again.
 
-    With ``parallel_sentences`` all voices say the same ones; otherwise each has its own. ``options.valid``
+    With ``parallel`` all voices say the same ones; otherwise each has its own. ``options.valid``
     and ``options.test`` are fractions of the number of sentences, and ``options.seed`` chooses the sentences;
     the three splits share no sentence, whatever the seeds. ``root`` is not used.
 
@@ -74,8 +74,8 @@ def flite(
                 return error
         return Recording(sound, line.voice, line.name, line.split, text=line.text, alignment=phones)
 
-    lines = _script(sentences, voices, options, same=parallel_sentences)
-    said = parallel(say, lines, options, title="Speaking sentences")
+    lines = _script(sentences, voices, options, same=parallel)
+    said = in_parallel(say, lines, options, title="Speaking sentences")
     bad = [item for item in said if isinstance(item, BadAudio)]
     return gather((r for r in said if isinstance(r, Recording)), out, options, bad=bad, source="flite")
 

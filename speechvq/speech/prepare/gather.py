@@ -121,7 +121,7 @@ def gather(
                 raise
             return error
 
-    found = parallel(take, list(chosen.values()), options, title="Checking recordings")
+    found = in_parallel(take, list(chosen.values()), options, title="Checking recordings")
     entries = [e for e in found if isinstance(e, Entry)]
     problems += [e for e in found if isinstance(e, BadAudio)]
     skipped = _table(problems)
@@ -131,7 +131,7 @@ def gather(
     return Prepared(entries, skipped)
 
 
-def parallel[T, R](
+def in_parallel[T, R](
     function: Callable[[T], R], items: Sequence[T], options: Options, *, title: str
 ) -> list[R]:
     """``function`` of every item, in order, on several threads (decoders and filters let go of Python)."""

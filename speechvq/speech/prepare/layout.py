@@ -58,3 +58,23 @@ def hold_out(utterances: Iterable[str], *, valid: float, test: float, seed: int)
 def fraction(name: str) -> float:
     """A number in [0, 1) that depends on the name alone (SHA-1)."""
     return int.from_bytes(hashlib.sha1(name.encode()).digest()[:6], "big") / 2**48
+
+
+def inside(root: Path, folders: Sequence[str], *, corpus: str, layout: str) -> Path:
+    """The first of the ``folders`` in ``root`` or up to two levels below, whatever the case of its letters.
+
+    So it does not matter whether a person names the folder that was unpacked or the one around it.
+
+    Raises:
+        BadSetting: there is none; the sentence says what the corpus should look like.
+    """
+    wanted = [name.lower() for name in folders]
+    level = [root] if root.is_dir() else []
+    for _ in range(3):
+        below = [path for place in level for path in sorted(place.iterdir()) if path.is_dir()]
+        for name in wanted:
+            for path in below:
+                if path.name.lower() == name:
+                    return path
+        level = below
+    raise BadSetting(f"{root} does not look like {corpus}: it should hold {layout}")

@@ -68,8 +68,8 @@ class Processed:
 def process(wave: Tensor, settings: Processing) -> Processed:
     """Apply the steps to ``(1, L)`` samples that are already at ``settings.sample_rate``."""
     rate = settings.sample_rate
-    if settings.highpass:
-        wave = AF.highpass_biquad(wave, rate, settings.highpass)
+    if settings.highpass:  # the mean first: a filter that meets an offset at its first sample clicks
+        wave = AF.highpass_biquad(wave - wave.mean(), rate, settings.highpass)
     first, last = 0, wave.shape[-1]
     if settings.trim is not None:
         first, last = librosa.effects.trim(wave[0].numpy(), top_db=settings.trim)[1].tolist()

@@ -1,6 +1,6 @@
 """What to hear and see of a codec in training: pairs, their spectrograms, and one sentence in every voice."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +55,15 @@ def media(codec: Codec, batch: Batch, *, pairs: int = 4, voices: int = 12) -> li
     same = Codes(codes.indices[:1].expand(len(rows), *codes.indices.shape[1:]), first)
     for row, wave in zip(rows.tolist(), codec.decode(same, speaker=rows), strict=True):
         shown.append(_sound(f"voices/{codec.decoder.speakers[row]}", wave, rate))
+    return shown
+
+
+def spoken(codec: Codec, codes: Codes, condition: Mapping[str, Tensor]) -> list[Medium]:
+    """Codes (B, K, T) that a prior made up, spoken by the voices in the condition's "speaker" (B,)."""
+    waves = codec.decode(codes, speaker=condition["speaker"])
+    shown = [Medium("codes/made-up-0", "text", _words(codes.indices[0]))]
+    for i, wave in enumerate(waves):
+        shown += list(_heard(f"made-up/{i}", wave, int(codec.rate)))
     return shown
 
 

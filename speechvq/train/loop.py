@@ -1,7 +1,7 @@
 """The training loop: one step, an evaluation, and what happens between steps. Nothing is hidden in hooks.
 
 A run's folder holds ``config.yaml``, ``log.jsonl``, ``board/`` (TensorBoard), ``checkpoints/`` and the
-exported model, ``codec/``. Started by torchrun, the same lines train on all its processes.
+exported model, ``codec/`` or ``prior/``. Started by torchrun, the same lines train on all its processes.
 """
 
 import math
@@ -25,6 +25,7 @@ from speechvq.train.checkpoint import Checkpoints, undisturbed
 from speechvq.train.display import Display
 from speechvq.train.evaluate import endless, evaluate, held_out
 from speechvq.train.objective import Outcome
+from speechvq.train.prior import open_prior
 from speechvq.train.run import Run
 from speechvq.train.sampler import Order
 from speechvq.train.schedule import set_rate
@@ -76,7 +77,7 @@ def begin(fabric: Fabric, settings: Settings) -> tuple[Run, Task, Desk]:
     resuming = fabric.broadcast(resuming)
     seed_everything(settings.seed)
     with fabric.rank_zero_first():
-        task = open_task(settings)
+        task = open_prior(settings) if "prior" in settings.model else open_task(settings)
     run = Run(fabric, task.objective, settings)
     seed_everything(settings.seed + fabric.global_rank)
     checkpoints = Checkpoints(folder / "checkpoints", keep=settings.runtime.keep)

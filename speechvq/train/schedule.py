@@ -49,7 +49,7 @@ class Optimiser:
         ]
         base = self.lr if lr is None else lr
         betas = (self.betas[0], self.betas[1])
-        made = torch.optim.AdamW([g for g in groups if g["params"]], lr=base, betas=betas)
+        made = torch.optim.AdamW([g for g in groups if g["params"]], lr=base, betas=betas, fused=True)
         for group in made.param_groups:
             group["base"] = base
         return made

@@ -67,7 +67,7 @@ class Settings:
     resume: bool = False  # go on from the folder's latest checkpoint, if there is one
     force: bool = False  # replace an earlier run in the folder
     init_from: str | None = None  # a saved model's folder whose weights to begin with, as far as they fit
-    model: dict[str, Any] = field(default_factory=dict)  # encoder and decoder, or prior
+    model: dict[str, Any] = field(default_factory=dict)  # encoder and decoder, or prior and codec
     quantizer: dict[str, Any] = field(default_factory=dict)  # see `speechvq.quantize`
     data: dict[str, Any] = field(default_factory=dict)  # the room's settings of its data
     objective: dict[str, Any] = field(default_factory=dict)  # see `speechvq.train.objective`

@@ -1,7 +1,7 @@
 """From settings to what the loop is handed: an objective, data to train and judge on, media to show.
 
 A room is chosen by name out of the closed list `speechvq.codec.ROOMS`; it offers ``data.open_corpus``
-and ``board.media``, and nothing else of it is known here.
+and ``board.media`` and ``board.spoken``, and nothing else of it is known here.
 """
 
 import importlib
@@ -63,11 +63,7 @@ def open_task(settings: Settings) -> Task:
     Raises:
         SpeechVQError: of whatever kind; something in the settings or the data cannot be used.
     """
-    if settings.room not in ROOMS:
-        raise UnknownName("room", settings.room, list(ROOMS))
-    data = importlib.import_module(f"speechvq.{settings.room}.data")
-    board = importlib.import_module(f"speechvq.{settings.room}.board")
-    corpus = data.open_corpus(settings.data, rate=settings.rate)
+    corpus, board = room_data(settings)
     codec = Codec.build(codec_config(settings, corpus.speakers))
     facts = plan(codec) | {"data": str(corpus)}
     if settings.init_from:
@@ -79,6 +75,19 @@ def open_task(settings: Settings) -> Task:
         for name in ("train", "valid")
     )
     return Task(objective, train, valid, board.media, codec.frame_rate, facts)
+
+
+def room_data(settings: Settings) -> tuple[Any, Any]:
+    """The room's corpus, opened, and its module of media.
+
+    Raises:
+        UnknownName: there is no such room.
+    """
+    if settings.room not in ROOMS:
+        raise UnknownName("room", settings.room, list(ROOMS))
+    data = importlib.import_module(f"speechvq.{settings.room}.data")
+    board = importlib.import_module(f"speechvq.{settings.room}.board")
+    return data.open_corpus(settings.data, rate=settings.rate), board
 
 
 def codec_config(settings: Settings, speakers: Sequence[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import torch
 
+from speechvq.codec import Codec
 from speechvq.store.manifest import Entry, write_manifest
 from speechvq.train.checkpoint import Checkpoints
 
@@ -37,6 +38,18 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
         entries.append(Entry(str(folder / f"{i}.wav"), 0.0, seconds, name, f"u{i}", split))
     write_manifest(folder / "all.jsonl", entries)
     return folder / "all.jsonl"
+
+
+@pytest.fixture(scope="session")
+def codec(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a codec with random weights for the corpus's voices."""
+    parts = tiny(manifest, Path())
+    decoder = parts["model"]["decoder"] | {"speakers": ["ann", "bob"]}
+    config = {"room": "speech", "rate": 16000, "quantizer": parts["quantizer"] | {"start": {"by": "normal"}}}
+    folder = tmp_path_factory.mktemp("codec") / "codec"
+    torch.manual_seed(0)
+    Codec.build(config | {"encoder": parts["model"]["encoder"], "decoder": decoder}).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture

@@ -1,0 +1,105 @@
+"""Training a prior on the codes of a codec that is finished: the codec listens, the prior learns.
+
+"Neural Discrete Representation Learning" (van den Oord et al. 2017, section 3.2). The codes are made as
+they are needed, from the same crops that would train a codec, so that there is nothing to keep.
+"""
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from speechvq.codec import Batch, Codec, Codes
+from speechvq.errors import BadSetting
+from speechvq.prior import PRIORS, Prior
+from speechvq.train.objective import Objective, Outcome
+from speechvq.train.settings import Settings
+from speechvq.train.task import Task, plan, room_data, warm_start
+
+
+class PriorObjective(Objective):
+    """Nats per code of a prior; the codec stays as it is."""
+
+    def __init__(self, prior: Prior, codec: Codec) -> None:
+        """The codec is part of the module, so that it moves with it; none of it learns."""
+        super().__init__()
+        self.prior, self.codec = prior, codec.requires_grad_(False)
+
+    @property
+    def product(self) -> Prior:
+        """The prior."""
+        return self.prior
+
+    @property
+    def label(self) -> str:
+        """See `Objective.label`."""
+        return "prior"
+
+    def train(self, mode: bool = True) -> "PriorObjective":
+        """Training mode, but for the codec."""
+        super().train(mode)
+        self.codec.eval()
+        return self
+
+    def forward(self, parts: Mapping[str, Any], step: int) -> Outcome:
+        """See `Objective.forward`."""
+        return self.judge(self.prior, Batch(**parts))
+
+    def judge(self, product: nn.Module, batch: Batch) -> Outcome:
+        """See `Objective.judge`; the one loss is "prior/nll", nats per code."""
+        codes = self.codec.encode(batch.signal, batch.mask)
+        assert isinstance(product, Prior)
+        loss = product.loss(codes, batch.condition)
+        return Outcome(loss, {"prior/nll": loss.detach().float()}, {}, None)
+
+
+def open_prior(settings: Settings) -> Task:
+    """The task of ``model.prior`` over the codes of the codec in ``model.codec``.
+
+    Raises:
+        SpeechVQError: of whatever kind; something in the settings or the data cannot be used.
+    """
+    if unknown := sorted(set(settings.model) - {"prior", "codec"}):
+        raise BadSetting(f"the model of a prior is its prior and a finished codec's folder, not {unknown[0]}")
+    if not settings.model.get("codec"):
+        raise BadSetting("whose codes? give model.codec=FOLDER, the folder of a finished codec")
+    codec = Codec.from_pretrained(Path(settings.model["codec"]))
+    prior = build_prior(settings.model["prior"], codec)
+    corpus, board = room_data(settings)
+    facts = plan(codec) | {"data": str(corpus)}
+    facts["prior"] = f"{prior.spec['name']}, {sum(p.numel() for p in prior.parameters()):,} parameters"
+    if settings.init_from:
+        facts["begins with"] = warm_start(prior, settings.init_from)
+    facts["objective"] = f"nats per code ({math.log(codec.quantizer.codebook_size):.3f} for a blind guess)"
+    train, valid = (
+        corpus.split(name, hop=codec.encoder.hop, speakers=codec.decoder.speakers)
+        for name in ("train", "valid")
+    )
+    media = partial(_dreams, codec, board.spoken)
+    return Task(PriorObjective(prior, codec), train, valid, media, None, facts)
+
+
+def build_prior(spec: Mapping[str, Any], codec: Codec) -> Prior:
+    """The prior of ``spec`` for this codec's codes; ``speakers: auto`` are the codec's."""
+    values = dict(spec)
+    if values.get("speakers") == "auto":
+        values["speakers"] = codec.decoder.speakers
+    quantizer = codec.quantizer
+    return PRIORS.build(
+        values,
+        codebook_size=quantizer.codebook_size,
+        num_codebooks=quantizer.num_codebooks,
+        codec=codec.fingerprint,
+    )
+
+
+def _dreams(codec: Codec, spoken: Any, prior: nn.Module, batch: Batch, *, most: int = 4) -> list[Any]:
+    """New codes as long as the batch's, spoken by the codec."""
+    assert isinstance(prior, Prior)
+    grid = codec.encoder.grid(tuple(batch.signal.shape[2:]))
+    condition = {name: values[:most] for name, values in batch.condition.items()}
+    codes: Codes = prior.generate(grid, condition, count=len(batch.signal[:most]))
+    return spoken(codec, codes, condition)

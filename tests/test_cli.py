@@ -16,7 +16,7 @@ import speechvq
 from speechvq.cli import main
 from speechvq.speech.audio import facts, write_audio
 from speechvq.store.codes import read_codes
-from speechvq.store.manifest import Entry, write_manifest
+from speechvq.store.manifest import Entry, read_manifest, write_manifest
 
 VERBS = ["prepare", "train", "encode", "decode", "convert", "score", "demo"]
 
@@ -197,6 +197,46 @@ def test_a_fault_of_ours_is_a_sentence_too(
     monkeypatch.setenv("SPEECHVQ_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         main(["encode", "a.wav", "b.svq"])
+
+
+def test_prepare_your_own_folder(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for voice in ("ann", "bob"):
+        for name in range(4):
+            say(Path(f"in/{voice}/{name}.wav"), 0.7)
+    Path("in/ann/bad.wav").write_bytes(b"")
+    command = ["prepare", "folder", "in", "--valid", "0.25", "--test", "0.25", "--workers", "1"]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert "data/manifest.jsonl: 8 recordings" in shown
+    assert "2 voices (" in shown
+    assert "in/ann/bad.wav" in shown
+    assert {entry.speaker for entry in read_manifest("data/manifest.jsonl")} == {"ann", "bob"}
+    assert main(command) == 2, "no silent overwrite"
+    changes = ["--force", "--speaker", "me", "--highpass", "70", "--normalise", "peak", "--bad", "report"]
+    assert main([*command, *changes]) == 1
+    entry = read_manifest("data/manifest.jsonl")[0]
+    assert entry.speaker == "me"
+    assert entry.processing == {"sample_rate": 16000, "highpass": 70.0, "normalise": "peak", "peak": 0.95}
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "vctk in --mic 1 --unseen p225",
+        "librispeech in --subset dev-clean --alignments grids",
+        "ljspeech in",
+        "timit in",
+        "zerospeech2019 in --language english --vad",
+        "asterisk in",
+    ],
+)
+def test_prepare_says_what_a_corpus_looks_like(
+    workdir: Path, capsys: pytest.CaptureFixture[str], flags: str
+) -> None:
+    Path("in").mkdir()
+    assert main(["prepare", *flags.split(), "--out", "out"]) == 2
+    assert "speechvq: " in capsys.readouterr().err
+    assert not Path("out").exists()
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ def timit(root: Root) -> dict[str, Any]:
 def zerospeech2019(
     root: Root,
     *,
-    language: Annotated[str, typer.Option(help="english or surprise.")] = "english",
+    language: Annotated[str, typer.Option(help="english, english_small or surprise.")] = "english",
     vad: Annotated[bool, typer.Option("--vad", help="Cut by the challenge's speech times.")] = False,
 ) -> dict[str, Any]:
     """ZeroSpeech 2019: text to speech without text."""
@@ -110,7 +110,7 @@ def asterisk(
 
 def flite(
     *,
-    sentences: Annotated[int, typer.Option(min=1, help="How many.")] = 1000,
+    sentences: Annotated[int, typer.Option(min=1, help="How many, for each voice.")] = 1000,
     parallel: Annotated[bool, typer.Option("--parallel", help="Every voice says every sentence.")] = False,
 ) -> dict[str, Any]:
     """Synthetic speech in four voices, with exact phone times."""

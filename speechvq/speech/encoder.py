@@ -8,6 +8,7 @@ widened by residual blocks at code rate.
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
@@ -21,6 +22,9 @@ STRIDED_PRESETS = {
     "paper128": {"strides": (2,) * 7},
     "phone640": {"strides": (2,) * 7 + (5,)},
 }
+
+LINEAR_BANDS = 27
+"""Of 80 Slaney bands up to 8 kHz, those below 1 kHz, where the scale is linear."""
 
 
 @ENCODERS.register("strided")
@@ -39,8 +43,13 @@ class StridedEncoder(Encoder):
         channels: int = 256,
         strides: Sequence[int] | None = None,
         dilations: Sequence[int] = (),
+        standardise: bool = True,
     ) -> None:
-        """``preset`` (paper64, paper128, phone640) gives the strides unless they are given."""
+        """``preset`` (paper64, paper128, phone640) gives the strides unless they are given.
+
+        ``standardise`` brings each channel of the vectors to zero mean and unit variance by batch
+        statistics, without which few codes come into use (the paper says nothing of it).
+        """
         super().__init__()
         if preset not in STRIDED_PRESETS:
             raise BadSetting(f"there is no strided preset {preset!r}; known: {', '.join(STRIDED_PRESETS)}")
@@ -56,6 +65,7 @@ class StridedEncoder(Encoder):
         self.blocks = nn.ModuleList(ResidualBlock(channels, dilation=d) for d in dilations)
         self.receptive_field += 2 * sum(dilations) * self.hop
         self.project = Conv1d(channels, dim, 1)
+        self.norm = nn.BatchNorm1d(dim, affine=False) if standardise else nn.Identity()
 
     def forward(self, signal: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, 1, L) to (B, dim, L // hop)."""
@@ -64,7 +74,7 @@ class StridedEncoder(Encoder):
             x = F.relu(layer(x))
         for block in self.blocks:
             x = block(x)
-        return self.project(x)
+        return self.norm(self.project(x))
 
     def grid(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """Vectors that ``size`` samples become; fewer samples than a hop are an error."""
@@ -95,15 +105,22 @@ class MelEncoder(Encoder):
         channels: int = 256,
         dilations: Sequence[int] | None = None,
         remove_mean: bool = True,
+        warp: float = 0.0,
     ) -> None:
-        """``features`` "logmel" (80 bands) or "mfcc" (39); ``remove_mean``: over each recording's frames."""
+        """``features`` "logmel" (80 bands) or "mfcc" (39); ``remove_mean``: over each recording's frames.
+
+        In training, formants of each item move by up to ``warp`` bands of the log-mel (2.5 are about 10 %),
+        so that codes forget the length of the vocal tract (VTLP, Jaitly and Hinton 2013).
+        """
         super().__init__()
         if features not in ("logmel", "mfcc") or layout not in ("blocks", "chorowski", "bshall"):
             raise BadSetting(
                 f"the mel encoder knows features logmel, mfcc and layouts blocks, chorowski, bshall; "
                 f"it was given {features!r} and {layout!r}"
             )
-        self.dim, self.hop, self.layout, self.remove_mean = dim, 320, layout, remove_mean
+        if warp < 0 or (warp and features != "logmel"):
+            raise BadSetting(f"warp is {warp}; it moves log-mel bands, by 0 or more")
+        self.dim, self.hop, self.layout, self.remove_mean, self.warp = dim, 320, layout, remove_mean, warp
         self.features = LogMel() if features == "logmel" else MFCC()
         bands = self.features.bands
         if dilations is None:
@@ -124,6 +141,8 @@ class MelEncoder(Encoder):
             mean: (B, bands, 1), the mean of the recording that ``signal`` is a piece of.
         """
         x = self.frames(signal)
+        if self.training and self.warp:
+            x = _warped(x, self.warp)
         if self.remove_mean:
             x = x - (self.mean(x, mask) if mean is None else mean)
         if mask is not None:
@@ -152,6 +171,18 @@ class MelEncoder(Encoder):
         if codes < 1:
             raise BadSetting(f"{size[0]} samples are too short for this encoder, which needs {self.hop}")
         return (codes,)
+
+
+def _warped(frames_BMT: Tensor, most: float) -> Tensor:
+    """Log-mel frames with each item's spectrum stretched: whole bands' shift where mel is logarithmic."""
+    B, M, T = frames_BMT.shape
+    shift_B1 = (2 * torch.rand(B, 1, device=frames_BMT.device) - 1) * most
+    band_M = torch.arange(M, device=frames_BMT.device)
+    place_BM = (band_M + shift_B1 * (band_M / LINEAR_BANDS).clamp(max=1)).clamp(0, M - 1)
+    low_BM = place_BM.floor().long().clamp(max=M - 2)
+    share_BM1 = (place_BM - low_BM)[..., None]
+    at = low_BM[..., None].expand(B, M, T)
+    return frames_BMT.gather(1, at) * (1 - share_BM1) + frames_BMT.gather(1, at + 1) * share_BM1
 
 
 class _Residual(nn.Module):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from speechvq.codec import Batch, Codec, Codes
     from speechvq.errors import SpeechVQError
+    from speechvq.prior import Prior
     from speechvq.quantize import Quantized, Quantizer, ResidualQuantizer, VectorQuantizer
 
     __version__: str
@@ -19,6 +20,7 @@ _PLACES = {
     "Batch": "speechvq.codec",
     "Codec": "speechvq.codec",
     "Codes": "speechvq.codec",
+    "Prior": "speechvq.prior",
     "Quantized": "speechvq.quantize",
     "Quantizer": "speechvq.quantize",
     "ResidualQuantizer": "speechvq.quantize",
@@ -30,12 +32,13 @@ __all__ = [
     "Batch",
     "Codec",
     "Codes",
+    "Prior",
     "Quantized",
     "Quantizer",
     "ResidualQuantizer",
     "SpeechVQError",
     "VectorQuantizer",
-    "__version__",
+    "__version__",  # pyright: ignore[reportUnsupportedDunderAll]
 ]
 
 

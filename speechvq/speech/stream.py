@@ -60,9 +60,7 @@ def _mean(encoder: MelEncoder, blocks: Iterable[Tensor]) -> Tensor:
     return (total / max(1, count)).float()
 
 
-def _windows(
-    blocks: Iterable[Tensor], hop: int, context: int
-) -> Iterator[tuple[Tensor, int, int | None]]:
+def _windows(blocks: Iterable[Tensor], hop: int, context: int) -> Iterator[tuple[Tensor, int, int | None]]:
     """Overlapping windows: (samples, first hop, stop hop) of which the hops from first to stop are new."""
     held: Tensor | None = None
     done = 0

@@ -1,6 +1,5 @@
 """Runs: that they learn, end in order, begin from another, and never write over one."""
 
-
 from pathlib import Path
 
 import pytest

@@ -1,6 +1,5 @@
 """Runs that are cut off, killed or spread over processes are the run they would have been."""
 
-
 import json
 import multiprocessing
 import os

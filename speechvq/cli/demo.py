@@ -32,9 +32,11 @@ def demo(
     codec: CodecFolder = None,
 ) -> None:
     """Speak bundled recordings in every voice; makes a page to listen to. A former demo is replaced."""
-    from speechvq.store.weights import shipped
+    if codec is None:
+        from speechvq.store.weights import shipped
 
-    manifest = Path(codec or shipped()) / "examples" / "examples.jsonl"
+        codec = str(shipped())
+    manifest = Path(codec) / "examples" / "examples.jsonl"
     if not manifest.is_file():
         raise BadManifest(f"this codec comes without recordings for a demo: there is no {manifest}")
     if train:

@@ -28,7 +28,7 @@ PROCESSES = {
 def test_as_a_process(place: Path, tiny_codec: Path, command: str) -> None:
     before = contents(place)
     arguments = [sys.executable, "-m", "speechvq", *split(command, tiny_codec)]
-    done = subprocess.run(arguments, input=b"", capture_output=True, timeout=120, check=False)
+    done = subprocess.run(arguments, input=b"", capture_output=True, timeout=600, check=False)
     assert done.returncode not in (0, FAULT)
     assert done.stdout == b""
     assert b"Traceback" not in done.stderr

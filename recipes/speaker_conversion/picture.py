@@ -1,6 +1,6 @@
 """The picture in the README: a recording, its units, and the same units in other voices.
 
-    python picture.py checkpoints/speech docs/demo.png
+python picture.py checkpoints/speech docs/demo.png
 """
 
 import sys

@@ -1,6 +1,6 @@
 """A trained codec to the folder that ships: float16 weights and a card.
 
-    python ship.py runs/speech_waveform/codec checkpoints/speech results.md
+python ship.py runs/speech_waveform/codec checkpoints/speech results.md
 """
 
 import shutil
@@ -12,19 +12,22 @@ from speechvq import Codec
 
 CARD = """# speechvq speech codec
 
-Speech at 16 kHz to 50 codes a second out of {size} ({bits:.0f} bit/s at most), spoken again in any of these voices:
-{voices}; or in the voice of a reference recording (its speaker embedding, projected; rough for voices far from these).
+Speech at 16 kHz to 50 codes a second out of {size} ({bits:.0f} bit/s at most), spoken again in any of
+these voices: {voices};
+or in the voice of a reference recording (its speaker embedding, projected; rough for voices unlike these).
 
-- Encoder: log-mel frames, their mean over the recording removed, residual convolutions; {encoder:.1f} M parameters.
+- Encoder: log-mel frames, their mean over the recording removed, residual convolutions;
+  {encoder:.1f} M parameters.
 - Decoder: `spectral`, residual convolutions to envelopes, pitch and noise shares, pulses and noise through
   minimum-phase filters; {decoder:.1f} M parameters. Weights are stored as float16.
-- Data: four hours of sentences of our own generator, spoken by the synthetic voices of flite (awb, kal16, rms, slt),
-  and two hours of telephone prompts by professional speakers (Debian packages asterisk-core-sounds-*-g722, CC-BY-SA).
-  No sentence of the test set was trained on. `examples/` holds held-out sentences, made with flite.
+- Data: four hours of sentences of our own generator, spoken by the synthetic voices of flite (awb, kal16,
+  rms, slt), and two hours of telephone prompts by professional speakers (Debian packages
+  asterisk-core-sounds-*-g722, CC-BY-SA). No sentence of the test set was trained on. `examples/` holds
+  held-out sentences, made with flite.
 - Made by `recipes/speaker_conversion/run.sh`; fingerprint {fingerprint}.
 
-The language of the synthetic voices is English; the real ones speak English, Spanish, French, Italian and Russian.
-Figures and the command that made them: `recipes/speaker_conversion/results.md`; the summary:
+The language of the synthetic voices is English; the real ones speak English, Spanish, French, Italian and
+Russian. All figures and the command that made them: `recipes/speaker_conversion/results.md`. Medians:
 
 {results}
 """

@@ -5,7 +5,10 @@ embedding, Wan et al. 2018, as Resemblyzer gives it); both end in the same space
 was never trained can be asked for by a recording of it.
 """
 
+from collections.abc import Mapping
+
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from speechvq.errors import BadSetting, UnknownSpeaker
@@ -38,6 +41,27 @@ class SpeakerCondition(nn.Module):
         if isinstance(speaker, str):
             speaker = torch.tensor([self.index(speaker)], device=self.table.weight.device)
         return self.projection(speaker) if speaker.is_floating_point() else self.table(speaker)
+
+    def learn(
+        self, condition: Mapping[str, Tensor], *, share: float = 0.2, weight: float = 0.1
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The voices of a training batch, and what draws the two ways of naming a voice together.
+
+        Args:
+            condition: "speaker" (B,) rows, and perhaps "embedding" (B, embedding_dim) of the recordings.
+            share: of the batch that speaks from the embedding, in training mode.
+            weight: of the distance between a projected embedding and its speaker's row.
+
+        Returns:
+            (B, channels), and the loss "voice/embedding" where there are embeddings.
+        """
+        row, embedding = self.table(condition["speaker"]), condition.get("embedding")
+        if embedding is None:
+            return row, {}
+        made = self.projection(embedding).to(row.dtype)
+        use = torch.rand(len(row), 1, device=row.device) < (share if self.training else 0.0)
+        distance = F.mse_loss(made.float(), row.detach().float())
+        return torch.where(use, made, row), {"voice/embedding": weight * distance}
 
 
 class TimeJitter(nn.Module):

@@ -144,11 +144,11 @@ class SpectralDecoder(Decoder):
 
     def reconstruct(self, vectors: Tensor, batch: Batch) -> Reconstruction:
         """Losses "frames/mel", "pitch/f0", "pitch/voicing", "voice/embedding", "sound/stft", "sound/mel"."""
-        plan = self.plan(self.jitter(vectors), self._training_voice(batch))
+        voice, losses = self.voice.learn(batch.condition, share=self.loss.embedding)
+        plan = self.plan(self.jitter(vectors), voice)
         target = self.mel(batch.signal)[..., : plan.mel.shape[2]]
         valid = self._valid(batch, target)
-        losses = {"frames/mel": self.loss.mel * _mean((plan.mel - target).abs().mean(1), valid)}
-        losses |= self._embedding_loss(batch)
+        losses["frames/mel"] = self.loss.mel * _mean((plan.mel - target).abs().mean(1), valid)
         truth = batch.condition.get("pitch")
         frames = plan.frames
         if truth is not None:
@@ -209,22 +209,6 @@ class SpectralDecoder(Decoder):
                 held, done = held[:, :, drop:], ready - drop
         if held is not None and held.shape[2] > done:
             yield self.plan(held, voice.expand(len(held), -1)).frames.cut(done * self.up)
-
-    def _training_voice(self, batch: Batch) -> Tensor:
-        voice = self.voice(batch.condition["speaker"])
-        embedding = batch.condition.get("embedding")
-        if embedding is None or not self.training:
-            return voice
-        use = torch.rand(len(voice), 1, device=voice.device) < self.loss.embedding
-        return torch.where(use, self.voice(embedding).to(voice.dtype), voice)
-
-    def _embedding_loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Draw the projected embedding of a recording to the table's row of its speaker."""
-        if "embedding" not in batch.condition:
-            return {}
-        row = self.voice(batch.condition["speaker"]).detach()
-        made = self.voice(batch.condition["embedding"])
-        return {"voice/embedding": 0.1 * F.mse_loss(made.float(), row.float())}
 
     def _valid(self, batch: Batch, frames: Tensor) -> Tensor:
         if batch.mask is None:

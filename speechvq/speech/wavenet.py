@@ -95,7 +95,7 @@ class WaveNetDecoder(Decoder):
         before = torch.cat([self._silence(len(steps)), steps[:, :-1]], dim=1)
         if self.training and 0 < self.window < places:
             local, steps, before, valid = self._windows(local, steps, before, valid)
-        voice, losses = self._training_voice(batch)
+        voice, losses = (None, {}) if self.voice is None else self.voice.learn(batch.condition)
         output = self.net(self.amplitudes(before), self.net.conditions(local, voice))
         return Reconstruction({"sound/nll": masked_mean(self.amplitudes.nll(output, steps), valid)} | losses)
 
@@ -168,18 +168,6 @@ class WaveNetDecoder(Decoder):
         if speaker is None:
             raise BadSetting(f"which voice? give speaker=, one of {', '.join(self.speakers)}")
         return self.voice(speaker).expand(batch, -1)
-
-    def _training_voice(self, batch: Batch) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """The voice by its row, or for a fifth of the rows by the embedding, which is drawn to the row."""
-        if self.voice is None:
-            return None, {}
-        row, embedding = self.voice(batch.condition["speaker"]), batch.condition.get("embedding")
-        if embedding is None:
-            return row, {}
-        made = self.voice(embedding).to(row.dtype)
-        use = torch.rand(len(row), 1, device=row.device) < (0.2 if self.training else 0.0)
-        near = F.mse_loss(made.float(), row.detach().float())
-        return torch.where(use, made, row), {"voice/embedding": 0.1 * near}
 
     def _windows(self, local: Tensor, *samples: Tensor) -> tuple[Tensor, ...]:
         """A window of whole codes at a random place of each row; the last of ``samples`` is the mask."""

@@ -17,6 +17,8 @@ from speechvq.cli.options import (
     Resume,
     Seed,
     Speaker,
+    Temperature,
+    TopK,
     choose_voice,
     load_codec,
 )
@@ -61,6 +63,8 @@ def decode(
     resume: Resume = False,
     force: Force = False,
     seed: Seed = 0,
+    temperature: Temperature = None,
+    top_k: TopK = None,
     device: Device = "cpu",
 ) -> None:
     """Speak code files in a voice."""
@@ -69,7 +73,7 @@ def decode(
 
     jobs = plan(source, target, suffixes=(SUFFIX,), suffix=".wav", force=force, resume=resume)
     loaded = load_codec(codec, device)
-    voice = choose_voice(loaded, speaker, speaker_reference, seed)
+    voice = choose_voice(loaded, speaker, speaker_reference, seed, temperature=temperature, top_k=top_k)
     _run(jobs, partial(decode_file, loaded, voice=voice, force=force), bad, "decoding")
 
 
@@ -84,6 +88,8 @@ def convert(
     resume: Resume = False,
     force: Force = False,
     seed: Seed = 0,
+    temperature: Temperature = None,
+    top_k: TopK = None,
     device: Device = "cpu",
 ) -> None:
     """Speak recordings in another voice."""
@@ -92,7 +98,7 @@ def convert(
 
     jobs = plan(source, target, suffixes=AUDIO_SUFFIXES, suffix=".wav", force=force, resume=resume)
     loaded = load_codec(codec, device)
-    voice = choose_voice(loaded, speaker, speaker_reference, seed)
+    voice = choose_voice(loaded, speaker, speaker_reference, seed, temperature=temperature, top_k=top_k)
     _run(jobs, partial(convert_file, loaded, voice=voice, force=force), bad, "converting")
 
 

@@ -1,7 +1,7 @@
 """Flags that several verbs share, and what becomes of them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,6 +37,13 @@ Reference = Annotated[
     typer.Option("--speaker-reference", metavar="FILE", help="Any other voice: a recording of it."),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of what the decoder draws.")]
+Temperature = Annotated[
+    float | None,
+    typer.Option("--temperature", min=0, help="Of a sampling decoder (WaveNet): below 1 is calmer."),
+]
+TopK = Annotated[
+    int | None, typer.Option("--top-k", min=0, help="Of a sampling decoder: draw among the k likeliest only.")
+]
 
 
 def load_codec(folder: str | None, device: str = "cpu") -> "Codec":
@@ -54,19 +61,42 @@ def load_codec(folder: str | None, device: str = "cpu") -> "Codec":
         raise BadSetting(f"the device {device!r} cannot be used here ({reason}); try --device cpu") from error
 
 
-def choose_voice(codec: "Codec", speaker: str | None, reference: Path | None, seed: int) -> "Voice":
-    """The voice that the flags name, checked against the codec."""
+def choose_voice(
+    codec: "Codec",
+    speaker: str | None,
+    reference: Path | None,
+    seed: int,
+    *,
+    temperature: float | None = None,
+    top_k: int | None = None,
+) -> "Voice":
+    """The voice that the flags name and how to draw, checked against the codec."""
     from speechvq.serve.files import Voice
 
     if speaker is not None and reference is not None:
         raise BadSetting("give --speaker or --speaker-reference, not both")
     if reference is not None and not codec.decoder.speakers:
         raise BadSetting("this codec's decoder is not conditioned on a voice; leave --speaker-reference out")
-    voice = Voice(speaker, seed=seed)
+    options = _sampling(codec, seed, temperature, top_k)
+    voice = Voice(speaker, seed=seed, options=options)
     if reference is not None:
         from speechvq.score.speech import speaker_embedding
 
         embedding = speaker_embedding(reference)[None]
-        voice = Voice(embedding.to(next(codec.parameters()).device), seed=seed)
+        voice = Voice(embedding.to(next(codec.parameters()).device), seed=seed, options=options)
     voice.check(codec)
     return voice
+
+
+def _sampling(codec: "Codec", seed: int, temperature: float | None, top_k: int | None) -> dict[str, Any]:
+    """The option "sampling" of decoders that draw, if a flag asks for it."""
+    if temperature is None and top_k is None:
+        return {}
+    if codec.decoder.spec["name"] != "wavenet":
+        raise BadSetting(
+            f"this codec's decoder ({codec.decoder.spec['name']}) does not sample; "
+            "leave --temperature and --top-k out"
+        )
+    from speechvq.nets.sampling import Sampling
+
+    return {"sampling": Sampling(1.0 if temperature is None else temperature, top_k or 0, seed=seed)}

@@ -177,6 +177,10 @@ class SpectralDecoder(Decoder):
             speaker: a name, (B,) rows or (B, 256) embeddings of reference recordings.
             seed: of the noise; 0 by default.
         """
+        if unknown := set(options) - {"speaker", "seed"}:
+            raise BadSetting(
+                f"the spectral decoder has no option {', '.join(sorted(unknown))}; it knows speaker, seed"
+            )
         pieces = self.stream([vectors], **options)
         wave = torch.cat(list(pieces), 2)
         return wave if mask is None else wave * mask.repeat_interleave(self.hop, 1)[:, None]

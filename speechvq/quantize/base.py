@@ -23,7 +23,8 @@ class Quantized:
         losses: named scalars, already weighted, to be added to the objective
             ("codebook", "commitment", ...).
         stats: named detached scalars: "perplexity" in [1, codebook_size], "usage" in (0, 1],
-            "error" (mean squared quantization error over the input's variance), "revived" codes.
+            "error" (mean squared quantization error over the input's variance), "revived" codes; and
+            "counts" (K, codebook_size), how often each code was used, over all workers in training.
     """
 
     vectors: Tensor

@@ -52,7 +52,7 @@ def test_it_learns_one_sound():
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        seen.append(float(loss))
+        seen.append(loss.item())
     assert seen[-1] < 0.35 * seen[0]
 
 

@@ -54,7 +54,8 @@ def _page(scores: ConversionScores) -> str:
     lines = [
         "# Speaker conversion: what came out",
         "",
-        f"Made by `{COMMAND}` ({about.machine}); codec {about.codec}, {about.num_codebooks} x "
+        f"Made by `{COMMAND}`, in the end `{about.command}` ({about.machine}).",
+        f"Codec {about.codec}, {about.num_codebooks} x "
         f"{about.codebook_size} codes at {about.frame_rate:g} a second. Medians; judges: {about.judges}.",
         "WER of English sources only. MCD where the target voice has the same sentence.",
         "",

@@ -49,12 +49,17 @@ def main(codec: Path, out: Path, results: Path) -> None:
             encoder=sum(p.numel() for p in model.encoder.parameters()) / 1e6,
             decoder=sum(p.numel() for p in model.decoder.parameters()) / 1e6,
             fingerprint=kept.fingerprint,
-            results="\n".join(line for line in table if line.startswith("|"))[:2000] or "(not scored yet)",
+            results="\n".join(_first_table(table)) or "(not scored yet)",
         )
         (half / "README.md").write_text(card, encoding="utf-8")
         out.mkdir(parents=True, exist_ok=True)
         for file in half.iterdir():
             shutil.copy2(file, out / file.name)
+
+
+def _first_table(lines: list[str]) -> list[str]:
+    found = [i for i, line in enumerate(lines) if line.startswith("|")]
+    return [lines[i] for place, i in enumerate(found) if i == found[0] + place]
 
 
 if __name__ == "__main__":

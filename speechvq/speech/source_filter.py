@@ -14,6 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from speechvq.speech.features import LogMel, flat_level
+from speechvq.speech.pieces import marked
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class SourceFilter(nn.Module):
         held: Frames | None = None
         start = spoken = 0
         phase: Tensor | None = None
-        for piece, last in _marked(pieces):
+        for piece, last in marked(pieces):
             held = piece if held is None else held.then(piece)
             ready = start + held.pitch.shape[1] - (0 if last else 2)
             if ready <= spoken:
@@ -172,17 +173,6 @@ class SourceFilter(nn.Module):
         log_gain = torch.einsum("bmt,mf->btf", envelope.float() - self.level, self.spread)
         cepstrum = torch.fft.irfft(log_gain.clamp(max=6.0), self.n_fft)
         return torch.fft.rfft(cepstrum * self.fold).exp()
-
-
-def _marked(pieces: Iterable[Frames]) -> Iterator[tuple[Frames, bool]]:
-    """Each piece, and whether it is the last."""
-    waiting: Frames | None = None
-    for piece in pieces:
-        if waiting is not None:
-            yield waiting, False
-        waiting = piece
-    if waiting is not None:
-        yield waiting, True
 
 
 def _interpolation(mel: LogMel) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from speechvq.codec import Codec, Codes
 from speechvq.speech.encoder import MelEncoder
+from speechvq.speech.pieces import marked
 
 
 @runtime_checkable
@@ -64,7 +65,7 @@ def _windows(blocks: Iterable[Tensor], hop: int, context: int) -> Iterator[tuple
     """Overlapping windows: (samples, first hop, stop hop) of which the hops from first to stop are new."""
     held: Tensor | None = None
     done = 0
-    for block, last in _marked(blocks):
+    for block, last in marked(blocks):
         held = block if held is None else torch.cat([held, block], -1)
         ready = held.shape[-1] // hop - (0 if last else context)
         if last:
@@ -73,14 +74,3 @@ def _windows(blocks: Iterable[Tensor], hop: int, context: int) -> Iterator[tuple
             yield held, done, ready
             drop = max(0, ready - context)
             held, done = held[..., drop * hop :], ready - drop
-
-
-def _marked(blocks: Iterable[Tensor]) -> Iterator[tuple[Tensor, bool]]:
-    """Each block, and whether it is the last."""
-    waiting: Tensor | None = None
-    for block in blocks:
-        if waiting is not None:
-            yield waiting, False
-        waiting = block
-    if waiting is not None:
-        yield waiting, True

@@ -59,13 +59,13 @@ class ResidualQuantizer(Quantizer):
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         """See `Quantizer.forward`."""
         with torch.autocast(z.device.type, enabled=False):
-            rows = to_rows(z, mask, self._codebook(0).vectors)
+            rows = to_rows(z, mask, self.dim, self._codebook(0).vectors.dtype)
             if self.training and not in_backward():
                 self._begin(rows)
             visits, losses, total_ND = self._walk(rows)
             stats = follow(visits, total_ND, rows, training=self.training)
             vectors = rows.to_vectors(straight_through(rows.x, total_ND))
-        return Quantized(vectors, rows.to_indices([v.indices for v in visits]), losses, stats)
+        return Quantized(vectors, rows.to_indices(torch.stack([v.indices for v in visits])), losses, stats)
 
     def _walk(self, rows: Rows) -> tuple[list[Visit], dict[str, Tensor], Tensor]:
         """All depths: the searches, the losses, and the sum of the codes (N, D)."""
@@ -111,9 +111,9 @@ class ResidualQuantizer(Quantizer):
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
         """See `Quantizer.encode`."""
-        rows = to_rows(z, None, self._codebook(0).vectors)
+        rows = to_rows(z, None, self.dim, self._codebook(0).vectors.dtype)
         visits, _, _ = self._walk(rows)
-        return rows.to_indices([v.indices for v in visits])
+        return rows.to_indices(torch.stack([v.indices for v in visits]))
 
     def decode(self, indices: Tensor) -> Tensor:
         """See `Quantizer.decode`: the sum of the codes of the depths that ``indices`` has.

@@ -33,22 +33,21 @@ class Rows:
         B, D, *grid = self.shape
         return rows_ND.to(self.dtype).reshape(B, *grid, D).movedim(-1, 1)
 
-    def to_indices(self, indices_KN: list[Tensor]) -> Tensor:
-        """One (N,) tensor a codebook to (B, K, *grid); -1 where not valid."""
+    def to_indices(self, indices_KN: Tensor) -> Tensor:
+        """(K, N) to (B, K, *grid); -1 where not valid."""
         B, _, *grid = self.shape
-        indices = torch.stack([i.reshape(B, *grid) for i in indices_KN], dim=1)
+        indices = indices_KN.reshape(-1, B, *grid).movedim(0, 1)
         if self.valid is None:
             return indices
         return torch.where(self.valid.reshape(B, 1, *grid), indices, -1)
 
 
-def to_rows(z: Tensor, mask: Tensor | None, vectors_KD: Tensor) -> Rows:
-    """``z`` (B, D, *grid) as rows for the codes ``vectors_KD``; ``mask`` (B, *grid) is True where valid.
+def to_rows(z: Tensor, mask: Tensor | None, dim: int, dtype: torch.dtype) -> Rows:
+    """``z`` (B, dim, *grid) as rows of ``dtype``; ``mask`` (B, *grid) is True where valid.
 
     Raises:
         BadSetting: the channels or the mask do not fit.
     """
-    dim = vectors_KD.shape[1]
     if z.ndim < 2 or z.shape[1] != dim:
         raise BadSetting(f"the quantizer takes (batch, {dim}, *grid), but got {tuple(z.shape)}")
     if mask is not None and mask.shape != z.shape[:1] + z.shape[2:]:
@@ -56,7 +55,7 @@ def to_rows(z: Tensor, mask: Tensor | None, vectors_KD: Tensor) -> Rows:
             f"the mask is {tuple(mask.shape)}; for vectors {tuple(z.shape)} it must be "
             f"{tuple(z.shape[:1] + z.shape[2:])}"
         )
-    x_ND = z.movedim(1, -1).reshape(-1, dim).to(vectors_KD.dtype)
+    x_ND = z.movedim(1, -1).reshape(-1, dim).to(dtype)
     valid_N = None if mask is None else mask.reshape(-1).bool()
     if valid_N is not None:
         # Not a product: whatever stands in the padding, NaN included, must not get through.

@@ -46,7 +46,7 @@ class VectorQuantizer(Quantizer):
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         """See `Quantizer.forward`."""
         with torch.autocast(z.device.type, enabled=False):
-            rows = to_rows(z, mask, self.codebook.vectors)
+            rows = to_rows(z, mask, self.dim, self.codebook.vectors.dtype)
             if self.training and not in_backward():
                 self._begin(rows)
             indices_N = self.codebook.search(rows.x)
@@ -55,7 +55,7 @@ class VectorQuantizer(Quantizer):
             visit = Visit(self.codebook, rows.x, indices_N)
             stats = follow([visit], codes_ND.detach(), rows, training=self.training)
             vectors = rows.to_vectors(straight_through(rows.x, codes_ND))
-        return Quantized(vectors, rows.to_indices([indices_N]), losses, stats)
+        return Quantized(vectors, rows.to_indices(indices_N[None]), losses, stats)
 
     def _losses(self, rows: Rows, codes_ND: Tensor) -> dict[str, Tensor]:
         scaling = self.learning.scaling
@@ -79,8 +79,8 @@ class VectorQuantizer(Quantizer):
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
         """See `Quantizer.encode`."""
-        rows = to_rows(z, None, self.codebook.vectors)
-        return rows.to_indices([self.codebook.search(rows.x)])
+        rows = to_rows(z, None, self.dim, self.codebook.vectors.dtype)
+        return rows.to_indices(self.codebook.search(rows.x)[None])
 
     def decode(self, indices: Tensor) -> Tensor:
         """See `Quantizer.decode`.

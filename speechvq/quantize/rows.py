@@ -36,7 +36,7 @@ class Rows:
     def to_indices(self, indices_KN: Tensor) -> Tensor:
         """(K, N) to (B, K, *grid); -1 where not valid."""
         B, _, *grid = self.shape
-        indices = indices_KN.reshape(-1, B, *grid).movedim(0, 1)
+        indices = indices_KN.reshape(len(indices_KN), B, *grid).movedim(0, 1)
         if self.valid is None:
             return indices
         return torch.where(self.valid.reshape(B, 1, *grid), indices, -1)

@@ -50,6 +50,6 @@ wheel: setup  ## dist/speechvq-*.whl, with settings and shipped codec inside
 	@$(PY) -m build --wheel --no-isolation --outdir dist .
 
 clean:  ## remove what make made here (not your data, outputs or runs)
-	@rm -rf .venv dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	@rm -rf .venv dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info speechvq/kernels/_native.*
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
-	@echo "removed .venv, caches and dist/"
+	@echo "removed .venv, caches, dist/ and the compiled kernels"

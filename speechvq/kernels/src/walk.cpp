@@ -53,7 +53,7 @@ void merge(const std::vector<std::unique_ptr<Walker>>& walkers, const Books& boo
 
 void run(const Input& in, const Books& books, const Output& out, int64_t threads) {
     const int64_t size = out.sums ? books.size * books.K * books.D : 0;
-    const std::vector<float> anchor = out.total ? mean(books.code(0, 0), books.K, books.D)
+    const std::vector<float> anchor = out.counts ? mean(books.code(0, 0), books.K, books.D)
                                                 : std::vector<float>();
     std::fill(out.sums, out.sums + size, 0.0f);
     threads = useful_threads(in, books, threads);
@@ -79,7 +79,7 @@ void run(const Input& in, const Books& books, const Output& out, int64_t threads
     for (int64_t t = 1; t < threads && size; t++)
         for (int64_t first = 0; first < size; first += books.D)
             fastest_rows().add(&own[size * (t - 1) + first], out.sums + first, books.D);
-    if (out.total) merge(walkers, books, in, out);
+    if (out.counts) merge(walkers, books, in, out);
 }
 
 }  // namespace

@@ -15,7 +15,7 @@ int64_t Walker::tile(int64_t D) {
 }
 
 Walker::Walker(const Input& in, const Books& books, const Output& out, const float* anchor, float* sums)
-    : counts(out.total ? in.V * books.K : 0),
+    : counts(out.counts ? in.V * books.K : 0),
       errors(in.V),
       moments(3 + books.D),
       in_(in),
@@ -25,7 +25,7 @@ Walker::Walker(const Input& in, const Books& books, const Output& out, const flo
       anchor_(anchor),
       sums_(sums),
       D_(books.D),
-      follow_(out.total),
+      follow_(out.counts),
       rows_(std::min(tile(D_), in.N)),
       left_((rows_.size() + 1) * D_),
       found_(rows_.size()) {}

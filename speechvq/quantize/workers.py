@@ -28,6 +28,23 @@ def total(tensors: list[Tensor]) -> list[Tensor]:
     return [part.reshape(t.shape) for part, t in zip(parts, tensors, strict=True)]
 
 
+def mean_over(mean: Tensor, count: Tensor) -> Tensor:
+    """This worker's ``mean`` over ``count`` (0-dim) vectors, to that over the vectors of all workers.
+
+    Differentiable without a call in the backward pass: the slope is as many times larger as there are
+    workers, so that gradients which are then averaged over the workers, as DDP does, are those of one
+    worker with the whole batch. That holds if every worker makes the same loss of the result.
+    """
+    if size() == 1:
+        return mean
+    count = count.to(mean.dtype)
+    whole, joint = total([(mean * count).detach(), count])
+    joint = joint.clamp(min=1)
+    own = mean * (count * size() / joint)
+    # What is added is exactly zero; its slope is not.
+    return whole / joint + (own - own.detach())
+
+
 def gather(rows: Tensor) -> Tensor:
     """The rows (n, D) of all workers below each other, in the order of the workers; n may differ."""
     if size() == 1:

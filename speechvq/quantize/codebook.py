@@ -6,23 +6,26 @@ Per code i, with n_i vectors nearest to it in the batch of all workers and s_i t
     N~_i = (N_i + eps) / (N + K eps) N      with N the sum of all N_i
 
 N starts at one and m at e: starting at N = 0 would throw every code that is not hit far away at the
-first step. The smoothed N~ serves the division only; N itself is stored. Or the codes are parameters
-and learn by gradient, from the codebook loss of section 3.2.
+first step. The smoothed N~ serves the division only; N itself is stored. "debiased" is Sonnet's form:
+both averages start at zero and are divided by 1 - decay^t; a code that is not hit then falls to the
+origin at the first step. Or the codes are parameters and learn by gradient (section 3.2).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechvq.errors import BadSetting
 from speechvq.quantize import workers
-from speechvq.quantize.nearest import nearest
+from speechvq.quantize.gradient import ESTIMATORS
 from speechvq.quantize.rows import never_half
+from speechvq.quantize.space import Space
 from speechvq.quantize.start import Start, random_vectors
 
-RULES = ("ema", "gradient")
+RULES = ("ema", "debiased", "gradient", "frozen")
 SCALINGS = ("mean", "sum")
 
 
@@ -31,7 +34,8 @@ class Learning:
     """How codes follow the vectors, and how the vectors are held to the codes."""
 
     by: str = "ema"
-    """"ema" (moving averages) or "gradient" (codes are parameters, with a codebook loss)."""
+    """"ema" (moving averages), "debiased" (Sonnet's), "gradient" (codes are parameters, with a codebook
+    loss) or "frozen" (they stay)."""
     decay: float = 0.99
     """Decay of the moving averages, in [0, 1)."""
     epsilon: float = 1e-5
@@ -40,6 +44,10 @@ class Learning:
     """Weight of the commitment loss, beta in the paper."""
     scaling: str = "mean"
     """Losses are the "mean" over vectors and channels, or the "sum" over channels and mean over vectors."""
+    estimator: str = "straight-through"
+    """How the gradient gets past the choice: "straight-through" or "rotation" (Fifty et al. 2024)."""
+    synchronised: float = 0.0
+    """How much of the vectors' gradient the codes get as well (Huh et al. 2023); by gradient only."""
 
     def __post_init__(self) -> None:
         if self.by not in RULES:
@@ -54,6 +62,19 @@ class Learning:
             raise BadSetting(
                 f"losses cannot be scaled by {self.scaling!r}; choose one of {', '.join(SCALINGS)}"
             )
+        if self.estimator not in ESTIMATORS:
+            raise BadSetting(
+                f"gradients cannot pass by {self.estimator!r}; choose one of {', '.join(ESTIMATORS)}"
+            )
+        if self.synchronised and not (self.by == "gradient" and self.synchronised > 0):
+            raise BadSetting(
+                "the synchronised update is a weight of at least 0, for codes that learn by gradient"
+            )
+
+    @property
+    def averages(self) -> bool:
+        """Whether codes follow by moving averages."""
+        return self.by in ("ema", "debiased")
 
 
 @dataclass(frozen=True)
@@ -72,68 +93,97 @@ class Revival:
             raise BadSetting(f"the revival's decay is {self.decay}; it must be in [0, 1)")
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """What a batch tells a codebook. Adds up over visits (depths of a stack) and over workers.
-
-    Attributes:
-        counts: (K,) vectors nearest to each code.
-        sums: (K, D) their sum; empty when codes learn by gradient.
-        offers: (K, D) a vector of the batch for each code, should it be dead; empty without revival.
-        offered: (K,) one where there is such a vector.
-    """
-
-    counts: Tensor
-    sums: Tensor
-    offers: Tensor
-    offered: Tensor
-
-    def __add__(self, other: "Statistics") -> "Statistics":
-        return Statistics(*(a + b for a, b in zip(self.parts(), other.parts(), strict=True)))
-
-    def parts(self) -> list[Tensor]:
-        """The tensors, in the order of the attributes."""
-        return [self.counts, self.sums, self.offers, self.offered]
-
-
 class Codebook(nn.Module):
     """Codes ``vectors`` (K, D), kept in float32 whatever the module is cast to, and their state.
 
     ``vectors`` is a parameter when learning by gradient, else a buffer. Buffers: ``counts`` (K,) and
     ``sums`` (K, D), the moving averages; ``use`` (K,), the running use of each code in units of its
-    fair share.
+    fair share; ``steps``, how many updates "debiased" has seen. Parameters ``scale`` and ``shift`` (D,)
+    of affine codes, ``projection`` (D, D) of projected ones, whose ``vectors`` stay.
     """
 
     vectors: Tensor
     counts: Tensor
     sums: Tensor
     use: Tensor
+    steps: Tensor
 
     def __init__(
-        self, dim: int, codebook_size: int, *, learning: Learning, start: Start, revival: Revival
+        self,
+        dim: int,
+        codebook_size: int,
+        *,
+        learning: Learning,
+        start: Start,
+        revival: Revival,
+        space: Space = Space(),  # noqa: B008  (frozen)
     ) -> None:
-        """``codebook_size`` codes of ``dim`` channels."""
+        """``codebook_size`` codes of ``dim`` channels.
+
+        Raises:
+            BadSetting: affine or projected codes that are not learned by gradient.
+        """
         super().__init__()
-        self.learning, self.revival = learning, revival
+        if space.codes != "own" and learning.by != "gradient":
+            raise BadSetting(
+                f"{space.codes} codes learn by gradient, not by {learning.by!r}: set learning.by"
+            )
+        self.learning, self.revival, self.form = learning, revival, space.codes
+        self.cosine = space.metric == "cosine"
         vectors_KD = random_vectors(start, codebook_size, dim)
-        if learning.by == "gradient":
+        if self.cosine and learning.by != "gradient":
+            vectors_KD = F.normalize(vectors_KD)
+        if learning.by == "gradient" and self.form != "projected":
             self.vectors = nn.Parameter(vectors_KD)
         else:
             self.register_buffer("vectors", vectors_KD)
-            self.register_buffer("counts", torch.ones(codebook_size))
-            self.register_buffer("sums", vectors_KD.clone())
+        if self.form == "affine":
+            self.scale, self.shift = nn.Parameter(torch.ones(dim)), nn.Parameter(torch.zeros(dim))
+        if self.form == "projected":
+            self.projection = nn.Parameter(torch.eye(dim))
+        if learning.averages:
+            debiased = learning.by == "debiased"
+            self.register_buffer(
+                "counts", torch.zeros(codebook_size) if debiased else torch.ones(codebook_size)
+            )
+            self.register_buffer("sums", torch.zeros_like(vectors_KD) if debiased else vectors_KD.clone())
+        if learning.by == "debiased":
+            self.register_buffer("steps", torch.zeros(()))
         self.register_buffer("use", torch.ones(codebook_size))
         self._aligned = False
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Codebook":
         return super()._apply(never_half(fn), recurse)
 
+    def codes(self) -> Tensor:
+        """The codes (K, D) as they are searched and looked up, in the graph if they learn by gradient."""
+        codes_KD = self.vectors
+        if self.form == "affine":
+            codes_KD = codes_KD * self.scale + self.shift
+        if self.form == "projected":
+            codes_KD = codes_KD @ self.projection
+        return F.normalize(codes_KD) if self.cosine and self.learning.by == "gradient" else codes_KD
+
+    @property
+    def revives(self) -> bool:
+        """Whether dead codes are moved."""
+        return self.revival.threshold > 0 and self.learning.by != "frozen" and self.form != "projected"
+
     @torch.no_grad()
     def restart(self, vectors_KD: Tensor) -> None:
         """Take these codes, and forget all statistics of the ones before."""
-        self.vectors.copy_(vectors_KD)
+        normalised = self.cosine and self.learning.by != "gradient"
+        self.vectors.copy_(F.normalize(vectors_KD) if normalised else vectors_KD)
         self.use.fill_(1)
-        if self.learning.by == "ema":
+        if self.form == "affine":
+            self.scale.fill_(1)
+            self.shift.fill_(0)
+        if self.form == "projected":
+            self.projection.copy_(torch.eye(len(self.projection)))
+        if self.learning.by == "debiased":
+            for state in (self.counts, self.sums, self.steps):
+                state.zero_()
+        elif self.learning.by == "ema":
             self.counts.fill_(1)
             self.sums.copy_(self.vectors)
 
@@ -143,71 +193,53 @@ class Codebook(nn.Module):
             workers.copy_from_first([b for b in self.buffers() if b.is_floating_point()])
             self._aligned = True
 
-    def search(self, x_ND: Tensor) -> Tensor:
-        """Index (N,) of the nearest code of every row."""
-        return nearest(x_ND.detach(), self.vectors.detach())
-
     @torch.no_grad()
-    def statistics(
-        self, x_ND: Tensor, indices_N: Tensor, valid_N: Tensor | None, *, visit: int = 0, visits: int = 1
-    ) -> Statistics:
-        """What this worker's rows tell, as number ``visit`` of the ``visits`` in this call."""
-        K, D = self.vectors.shape
-        x_ND = x_ND.detach()
-        # One broken vector must not break the codebook, so what is not finite is left out.
-        usable_N = x_ND.isfinite().all(1)
-        usable_N = usable_N if valid_N is None else usable_N & valid_N
-        x_ND = torch.where(usable_N[:, None], x_ND, 0)
-        counts_K = x_ND.new_zeros(K).index_add_(0, indices_N, usable_N.to(x_ND.dtype))
-        sums_KD = x_ND.new_zeros(0)
-        if self.learning.by == "ema":
-            sums_KD = x_ND.new_zeros(K, D).index_add_(0, indices_N, x_ND)
-        offers_KD, offered_K = x_ND.new_zeros(0), x_ND.new_zeros(0)
-        if self.revival.threshold > 0:
-            # Row k is offered by one visit of one worker, so that adding up makes the union.
-            slot, slots = visit * workers.size() + workers.rank(), visits * workers.size()
-            ours_K = torch.arange(K, device=x_ND.device) % slots == slot
-            offered_K = (ours_K & usable_N.any()).to(x_ND.dtype)
-            offers_KD = _draw(x_ND, usable_N, K) * offered_K[:, None]
-        return Statistics(counts_K, sums_KD, offers_KD, offered_K)
-
-    @torch.no_grad()
-    def learn(self, seen: Statistics) -> Tensor:
-        """Update from the statistics of all workers; return how many codes were revived."""
+    def learn(self, counts_K: Tensor, sums_KD: Tensor) -> Tensor:
+        """Update from what chose each code, over all workers; return (K,) which codes are dead now."""
         K = len(self.vectors)
-        total = seen.counts.sum()
+        total = counts_K.sum()
         # A batch without a valid vector says nothing: then every decay is one.
         something = (total > 0).to(total.dtype)
-        if self.learning.by == "ema":
+        if self.learning.averages:
             weight = (1 - self.learning.decay) * something
-            self.counts.mul_(1 - weight).add_(weight * seen.counts)
-            self.sums.mul_(1 - weight).add_(weight * seen.sums)
-            n, epsilon = self.counts.sum(), self.learning.epsilon
-            smoothed_K = (self.counts + epsilon) / (n + K * epsilon) * n
-            self.vectors.copy_(self.sums / smoothed_K[:, None])
-        if self.revival.threshold == 0:
-            return total.new_zeros(())
-        weight = (1 - self.revival.decay) * something
-        self.use.mul_(1 - weight).add_(weight * seen.counts * K / total.clamp(min=1))
-        dead_K = (self.use < self.revival.threshold) & (seen.offered > 0)
-        self._replace(dead_K, seen.offers)
-        return dead_K.sum().to(total.dtype)
+            self.counts.lerp_(counts_K, weight)
+            self.sums.lerp_(sums_KD, weight)
+            self._follow(something)
+        if not self.revives:
+            return torch.zeros_like(counts_K, dtype=torch.bool)
+        self.use.lerp_(counts_K * (K / total.clamp(min=1)), (1 - self.revival.decay) * something)
+        return self.use < self.revival.threshold
 
-    def _replace(self, dead_K: Tensor, vectors_KD: Tensor) -> None:
+    def _follow(self, something: Tensor) -> None:
+        """The codes from the moving averages."""
+        n, epsilon = self.counts.sum(), self.learning.epsilon
+        smoothed_K = (self.counts + epsilon) / (n + len(self.counts) * epsilon) * n
+        if self.learning.by == "debiased":
+            # The debiased counts are counts / d and the sums sums / d: d stays in the smoothing only.
+            self.steps.add_(something)
+            d = self._debias()
+            smoothed_K = (self.counts + epsilon * d) / (n + len(self.counts) * epsilon * d) * n
+            codes_KD = self.sums / smoothed_K[:, None].clamp(min=torch.finfo(n.dtype).tiny)
+            self.vectors.copy_(torch.where(self.steps > 0, codes_KD, self.vectors))
+        else:
+            torch.div(self.sums, smoothed_K[:, None], out=self.vectors)
+        if self.cosine:
+            self.vectors.copy_(F.normalize(self.vectors))
+
+    def _debias(self) -> Tensor:
+        """1 - decay^t."""
+        return 1 - self.learning.decay**self.steps
+
+    @torch.no_grad()
+    def revive(self, dead_K: Tensor, vectors_KD: Tensor) -> None:
         """Begin the dead codes anew, running sums included, else the next update undoes it."""
-        self.vectors.copy_(torch.where(dead_K[:, None], vectors_KD, self.vectors))
+        here_K1 = dead_K[:, None].to(vectors_KD.dtype)
+        one = self._debias() if self.learning.by == "debiased" else 1
+        if self.form == "affine":
+            vectors_KD = (vectors_KD - self.shift) / self.scale
+        # Weights of exactly 0 and 1 leave and replace every bit.
+        self.vectors.lerp_(vectors_KD, here_K1)
         self.use.masked_fill_(dead_K, 1)
-        if self.learning.by == "ema":
-            self.counts.masked_fill_(dead_K, 1)
-            self.sums.copy_(torch.where(dead_K[:, None], vectors_KD, self.sums))
-
-
-def _draw(x_ND: Tensor, usable_N: Tensor, count: int) -> Tensor:
-    """``count`` usable rows at random, different ones while there are enough; no look at the device."""
-    N = len(x_ND)
-    if N == 0:
-        return x_ND.new_zeros(count, x_ND.shape[1])
-    order_N = torch.randperm(N, device=x_ND.device)
-    order_N = order_N[torch.argsort((~usable_N)[order_N].byte(), stable=True)]
-    place_K = torch.arange(count, device=x_ND.device) % usable_N.sum().clamp(min=1)
-    return x_ND[order_N[place_K]]
+        if self.learning.averages:
+            self.counts.lerp_(torch.ones_like(self.counts) * one, here_K1[:, 0])
+            self.sums.lerp_(vectors_KD * one, here_K1)

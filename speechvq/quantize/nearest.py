@@ -1,67 +1,120 @@
-"""The nearest code of each vector, without ever holding the N x K matrix of distances.
+"""The nearest code of each vector, by the fastest means there is: which kernel answers.
 
-Legend: N vectors, K codes, D channels, T vectors of one tile.
-
-argmin_k |x - c_k|^2 = argmin_k (|c_k|^2 / 2 - x.c_k), one matrix product a tile. The expanded form
-cancels when vectors and codes share a large offset, so both are first moved to the codes' middle.
+On a CPU the compiled one if it was built, on a GPU the Triton one, else plain torch; all three give
+the same indices. `quantized` walks a stack of codebooks; `nearest` is one search alone. Under
+torch.compile and torch.export each is one node of the graph.
 """
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-TILE_SCORES = {"cpu": 1 << 20}
-"""Scores a tile may hold, by device type: 4 MiB stays in a CPU's cache."""
-TILE_SCORES_ELSEWHERE = 1 << 24
+from speechvq.kernels import plain
+
+try:
+    from speechvq.kernels import gpu
+except ImportError:
+
+    class gpu:
+        usable = staticmethod(lambda x: False)
+
+
+try:
+    from speechvq.kernels import native
+except ImportError:
+
+    class native:
+        available = staticmethod(lambda: False)
+
+
+from speechvq.kernels.plain import Walk
+
+__all__ = ["Walk", "nearest", "walk"]
 
 
 @torch.no_grad()
-def nearest(x_ND: Tensor, codes_KD: Tensor, *, tile: int | None = None) -> Tensor:
+def nearest(x_ND: Tensor, codes_KD: Tensor) -> Tensor:
     """Index (N,) int64 of the Euclidean-nearest row of ``codes_KD`` for every row of ``x_ND``.
 
-    Computed in float32 (float64 if the codes are) under any autocast and any matmul precision
-    setting; ties go to the lowest index. ``tile`` is how many vectors are scored at a time; by
-    default as many as `TILE_SCORES` allows. A vector that is not finite gets some index.
+    Computed in float32 (float64 if the codes are) under any autocast; ties go to the lowest index.
+    A vector that is not finite gets some index.
     """
-    with torch.autocast(x_ND.device.type, enabled=False), _exact_products():
-        codes_KD = codes_KD if codes_KD.dtype == torch.float64 else codes_KD.float()
-        middle_D = _middle(codes_KD)
-        centred_KD = codes_KD - middle_D
-        half_K = centred_KD.square().sum(1) / 2
-        N, K = len(x_ND), len(codes_KD)
-        if tile is None:
-            tile = max(1, TILE_SCORES.get(x_ND.device.type, TILE_SCORES_ELSEWHERE) // K)
-        indices_N = torch.empty(N, dtype=torch.int64, device=x_ND.device)
-        for first in range(0, N, tile):
-            x_TD = x_ND[first : first + tile].to(codes_KD.dtype) - middle_D
-            scores_TK = torch.addmm(half_K, x_TD, centred_KD.T, alpha=-1)
-            torch.argmin(scores_TK, dim=1, out=indices_N[first : first + tile])
-        return indices_N
+    x_ND, codes_KD = x_ND.detach(), codes_KD.detach()
+    if torch.compiler.is_compiling():
+        return _nearest_node(x_ND, codes_KD)
+    return _nearest(x_ND, codes_KD)
 
 
-def _middle(codes_KD: Tensor) -> Tensor:
-    """About the mean of the codes (D,), on a grid as coarse as the codes are spread.
+@torch.no_grad()
+def walk(
+    x_ND: Tensor,
+    books: list[Tensor],
+    *,
+    visits: int = 1,
+    depths_N: Tensor | None = None,
+    sums: bool = False,
+    temperature: float = 0.0,
+) -> Walk:
+    """Walk ``x_ND`` through ``visits`` depths of ``books``; see `speechvq.kernels.plain.walk`."""
+    x_ND, books = x_ND.detach(), [book.detach() for book in books]
+    if torch.compiler.is_compiling():
+        return Walk(*_walk_node(x_ND, books, visits, depths_N, sums, temperature))
+    return _walk(x_ND, books, visits, depths_N, sums, temperature)
 
-    A power-of-two grid makes the subtraction exact wherever it matters little, so that exact ties
-    stay ties; where the offset is small against the spread it is zero.
-    """
-    mean_D = codes_KD.mean(0)
-    spread = (codes_KD - mean_D).abs().amax().clamp(min=1e-30)
-    step = torch.exp2(torch.ceil(torch.log2(spread)))
-    return torch.round(mean_D / step) * step
+
+def _nearest(x_ND: Tensor, codes_KD: Tensor) -> Tensor:
+    if _native(x_ND, codes_KD):
+        return native.nearest(x_ND, codes_KD)
+    if codes_KD.dtype == torch.float32 and gpu.usable(x_ND):
+        return gpu.nearest(x_ND, codes_KD)
+    return plain.nearest(x_ND, codes_KD)
 
 
-@contextmanager
-def _exact_products() -> Iterator[None]:
-    """Keep TF32 and bfloat16 out of float32 products, whatever the program has allowed."""
-    before = torch.get_float32_matmul_precision()
-    if before == "highest":
-        yield
-        return
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+def _walk(
+    x_ND: Tensor, books: list[Tensor], visits: int, depths_N: Tensor | None, sums: bool, temperature: float
+) -> Walk:
+    if temperature == 0 and _native(x_ND, books[0]):
+        return native.walk(x_ND, books, visits=visits, depths_N=depths_N, sums=sums)
+    find = gpu.nearest if books[0].dtype == torch.float32 and gpu.usable(x_ND) else None
+    find = None if temperature else find
+    return plain.walk(
+        x_ND, books, visits=visits, depths_N=depths_N, sums=sums, temperature=temperature, find=find
+    )
+
+
+def _native(x_ND: Tensor, codes_KD: Tensor) -> bool:
+    """Whether the compiled kernel takes these."""
+    on_cpu = x_ND.device.type == "cpu"
+    return on_cpu and x_ND.dtype == codes_KD.dtype == torch.float32 and native.available()
+
+
+@torch.library.custom_op("speechvq::nearest", mutates_args=())
+def _nearest_node(x_ND: Tensor, codes_KD: Tensor) -> Tensor:
+    return _nearest(x_ND, codes_KD)
+
+
+@_nearest_node.register_fake
+def _(x_ND: Tensor, codes_KD: Tensor) -> Tensor:
+    return x_ND.new_empty(len(x_ND), dtype=torch.int64)
+
+
+@torch.library.custom_op("speechvq::walk", mutates_args=())
+def _walk_node(
+    x_ND: Tensor, books: list[Tensor], visits: int, depths_N: Tensor | None, sums: bool, temperature: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return tuple(_walk(x_ND, books, visits, depths_N, sums, temperature))
+
+
+@_walk_node.register_fake
+def _(
+    x_ND: Tensor, books: list[Tensor], visits: int, depths_N: Tensor | None, sums: bool, temperature: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    (N, D), K = x_ND.shape, len(books[0])
+    return (
+        x_ND.new_empty(visits, N, dtype=torch.int64),
+        x_ND.new_empty(N, D),
+        x_ND.new_empty(N, D),
+        x_ND.new_empty(visits, K),
+        x_ND.new_empty((len(books), K, D) if sums else (0,)),
+        x_ND.new_empty(visits),
+        x_ND.new_empty(3 + D),
+    )

@@ -26,11 +26,16 @@ class Rows:
     shape: torch.Size
     dtype: torch.dtype
 
+    def depths(self, visits: int) -> Tensor | None:
+        """How many of ``visits`` depths each row walks (N,): all, or none where it is not valid."""
+        return None if self.valid is None else self.valid * visits
+
     def to_vectors(self, rows_ND: Tensor) -> Tensor:
         """Rows back to (B, D, *grid) in the input's dtype; zero where not valid."""
         if self.valid is not None:
             rows_ND = torch.where(self.valid[:, None], rows_ND, 0)
-        B, D, *grid = self.shape
+        B, _, *grid = self.shape
+        D = rows_ND.shape[1]
         return rows_ND.to(self.dtype).reshape(B, *grid, D).movedim(-1, 1)
 
     def to_indices(self, indices_KN: Tensor) -> Tensor:
@@ -63,10 +68,22 @@ def to_rows(z: Tensor, mask: Tensor | None, dim: int, dtype: torch.dtype) -> Row
     return Rows(x_ND, valid_N, z.shape, z.dtype)
 
 
-def look_up(vectors_KD: Tensor, indices: Tensor) -> Tensor:
-    """Codes (B, D, *grid) of ``indices`` (B, *grid); zeros for index -1."""
-    found = F.embedding(indices.clamp(min=0), vectors_KD)
-    return torch.where((indices >= 0).unsqueeze(-1), found, 0).movedim(-1, 1)
+def look_up(books: list[Tensor], indices: Tensor, out: Callable[[Tensor], Tensor]) -> Tensor:
+    """Vectors (B, D, *grid): ``out`` of the sum of the codes of ``indices`` (B, k, *grid).
+
+    Depth v is looked up in ``books[v]`` (K, D), or always in the only one. Index -1 adds nothing;
+    where the first depth has -1 the vector is zero.
+    """
+    B, depth, *grid = indices.shape
+    total_ND = None
+    for v in range(depth):
+        indices_N = indices[:, v].reshape(-1)
+        codes_ND = F.embedding(indices_N.clamp(min=0), books[v if len(books) > 1 else 0])
+        codes_ND = torch.where((indices_N >= 0)[:, None], codes_ND, 0)
+        total_ND = codes_ND if total_ND is None else total_ND + codes_ND
+    assert total_ND is not None
+    vectors_ND = torch.where((indices[:, 0].reshape(-1) >= 0)[:, None], out(total_ND), 0)
+    return vectors_ND.reshape(B, *grid, vectors_ND.shape[1]).movedim(-1, 1)
 
 
 def check_sizes(**sizes: int) -> None:
@@ -80,16 +97,17 @@ def check_sizes(**sizes: int) -> None:
             raise BadSetting(f"the quantizer's {name} is {size}; it must be a whole number from 1")
 
 
-def check_depth(indices: Tensor, num_codebooks: int) -> None:
-    """Indices (B, k, *grid) must come from 1 to ``num_codebooks`` codebooks.
+def check_depth(indices: Tensor, num_codebooks: int, *, least: int = 1) -> None:
+    """Indices (B, k, *grid) must come from ``least`` to ``num_codebooks`` codebooks.
 
     Raises:
         BadCodes: they do not.
     """
-    if indices.ndim < 2 or not 1 <= indices.shape[1] <= num_codebooks:
+    if indices.ndim < 2 or not least <= indices.shape[1] <= num_codebooks:
+        k = f"k from {least} to {num_codebooks}" if least < num_codebooks else f"k = {num_codebooks}"
         raise BadCodes(
-            f"the codes are {tuple(indices.shape)}; this quantizer decodes (batch, k, *grid) with k from 1 "
-            f"to {num_codebooks}: use the codec that made them"
+            f"the codes are {tuple(indices.shape)}; this quantizer decodes (batch, k, *grid) with {k}: use the "
+            "codec that made them"
         )
 
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechvq.errors import BadSetting
 from speechvq.quantize import workers
-from speechvq.quantize.nearest import nearest
+from speechvq.quantize.nearest import walk
 from speechvq.quantize.rows import never_half
 
 STARTS = ("normal", "uniform", "data", "kmeans")
@@ -107,8 +108,13 @@ def seeded() -> torch.Generator:
 
 
 @torch.no_grad()
-def fit(start: Start, x_ND: Tensor, codebook_size: int, *, generator: torch.Generator) -> Tensor:
-    """Codes (K, D) for the vectors ``x_ND``, N at least 1, by the start's rule ("data", "kmeans")."""
+def fit(
+    start: Start, x_ND: Tensor, codebook_size: int, *, generator: torch.Generator, unit: bool = False
+) -> Tensor:
+    """Codes (K, D) for the vectors ``x_ND``, N at least 1, by the start's rule ("data", "kmeans").
+
+    With ``unit`` the vectors have length one, and the codes as well.
+    """
     codes_KD = drawn(x_ND, codebook_size, generator=generator)
     if start.by == "data" or len(x_ND) <= codebook_size:
         # With no more vectors than codes every vector already is a code.
@@ -117,7 +123,7 @@ def fit(start: Start, x_ND: Tensor, codebook_size: int, *, generator: torch.Gene
     if len(x_ND) > most:
         # More vectors per code do not make a better start, only a slower one.
         x_ND = drawn(x_ND, most, generator=generator)
-    return kmeans(x_ND, codes_KD, iterations=start.iterations, generator=generator)
+    return kmeans(x_ND, codes_KD, iterations=start.iterations, generator=generator, unit=unit)
 
 
 def drawn(x_ND: Tensor, count: int, *, generator: torch.Generator) -> Tensor:
@@ -126,23 +132,43 @@ def drawn(x_ND: Tensor, count: int, *, generator: torch.Generator) -> Tensor:
     return x_ND[order_N[torch.arange(count, device=x_ND.device) % len(x_ND)]]
 
 
+def draw(usable_N: Tensor, count: int) -> Tensor:
+    """Places (count,) of usable rows at random, different ones while there are enough.
+
+    One from each of ``count`` equal parts of the usable rows; without a look at the device. If none is
+    usable the places mean nothing.
+    """
+    device = usable_N.device
+    upto_N = usable_N.cumsum(0)
+    n = upto_N[-1]
+    part_K = (torch.arange(count, device=device) + torch.randint(count, (1,), device=device)) % count
+    low_K, high_K = part_K * n // count, (part_K + 1) * n // count
+    within_K = (torch.rand(count, device=device) * (high_K - low_K)).long()
+    rank_K = torch.minimum(low_K + within_K, (high_K - 1).clamp(min=0)).clamp(max=n - 1)
+    rank_K = torch.where(high_K > low_K, rank_K, low_K)
+    return torch.searchsorted(upto_N, rank_K + 1).clamp(max=len(usable_N) - 1)
+
+
 @torch.no_grad()
-def kmeans(x_ND: Tensor, codes_KD: Tensor, *, iterations: int, generator: torch.Generator) -> Tensor:
+def kmeans(
+    x_ND: Tensor, codes_KD: Tensor, *, iterations: int, generator: torch.Generator, unit: bool = False
+) -> Tensor:
     """``codes_KD`` after Lloyd iterations on ``x_ND``; the summed squared distance never rises.
 
     A code that no vector is nearest to moves onto a vector, drawn in proportion to the squared
-    distance from its nearest code (as in k-means++, Arthur and Vassilvitskii 2007).
+    distance from its nearest code (as in k-means++, Arthur and Vassilvitskii 2007). With ``unit`` the
+    means are brought to length one (spherical k-means, Dhillon and Modha 2001).
     """
-    codes_KD = codes_KD.clone()
     for _ in range(iterations):
-        indices_N = nearest(x_ND, codes_KD)
-        counts_K = x_ND.new_zeros(len(codes_KD)).index_add_(0, indices_N, x_ND.new_ones(len(x_ND)))
-        sums_KD = torch.zeros_like(codes_KD).index_add_(0, indices_N, x_ND)
-        distance_N = (x_ND - codes_KD[indices_N]).square().sum(1)
-        codes_KD = torch.where(counts_K[:, None] > 0, sums_KD / counts_K.clamp(min=1)[:, None], codes_KD)
+        found = walk(x_ND, [codes_KD], sums=True)
+        counts_K = found.counts[0]
+        means_KD = found.sums[0] / counts_K.clamp(min=1)[:, None]
+        means_KD = F.normalize(means_KD) if unit else means_KD
+        codes_KD = torch.where(counts_K[:, None] > 0, means_KD, codes_KD)
         empty = (counts_K == 0).nonzero()[:, 0]
-        far = _draw_far(distance_N, len(empty), generator)
-        codes_KD[empty[: len(far)]] = x_ND[far]
+        if len(empty):
+            far = _draw_far(found.pull.square().sum(1), len(empty), generator)
+            codes_KD[empty[: len(far)]] = x_ND[far]
     return codes_KD
 
 

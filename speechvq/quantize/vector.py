@@ -4,21 +4,26 @@ Order of a step: nearest code, quantize with the codebook as it stands, losses, 
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from speechvq.quantize import workers
 from speechvq.quantize.base import QUANTIZERS, Quantized, Quantizer
 from speechvq.quantize.codebook import Codebook, Learning, Revival
-from speechvq.quantize.follow import Visit, follow, squared_error
-from speechvq.quantize.gradient import in_backward, straight_through
-from speechvq.quantize.rows import Rows, check_depth, check_sizes, look_up, to_rows
-from speechvq.quantize.start import Pool, Start, fit, seeded
+from speechvq.quantize.diversity import Diversity
+from speechvq.quantize.follow import follow
+from speechvq.quantize.gradient import in_backward
+from speechvq.quantize.nearest import nearest
+from speechvq.quantize.rows import check_depth, check_sizes, look_up, to_rows
+from speechvq.quantize.space import Passage, Space
+from speechvq.quantize.stack import Chance, begin, losses_of, walk_stack
+from speechvq.quantize.start import Pool, Start
 
 
 @QUANTIZERS.register("vector")
 class VectorQuantizer(Quantizer):
-    """One codebook: ``indices`` (B, 1, *grid). Losses "commitment" and, by gradient, "codebook"."""
+    """One codebook: ``indices`` (B, 1, *grid).
+
+    Losses "commitment" and, by gradient, "codebook"; "entropy" and "orthogonal" where asked for.
+    """
 
     num_codebooks = 1
 
@@ -27,60 +32,58 @@ class VectorQuantizer(Quantizer):
         dim: int,
         codebook_size: int,
         *,
-        learning: Learning = Learning(),  # noqa: B008  (frozen)
+        space: Space = Space(),  # noqa: B008  (frozen)
+        learning: Learning = Learning(),  # noqa: B008
         start: Start = Start(),  # noqa: B008
         revival: Revival = Revival(),  # noqa: B008
+        chance: Chance = Chance(),  # noqa: B008
+        diversity: Diversity = Diversity(),  # noqa: B008
     ) -> None:
-        """``codebook_size`` codes of ``dim`` channels.
+        """``codebook_size`` codes for vectors of ``dim`` channels.
 
         Raises:
-            BadSetting: ``dim`` or ``codebook_size`` is below 1.
+            BadSetting: ``dim`` or ``codebook_size`` is below 1, or settings exclude each other.
         """
         super().__init__()
         check_sizes(dim=dim, codebook_size=codebook_size)
+        diversity.check(learning)
         self.dim, self.codebook_size = dim, codebook_size
-        self.learning, self.start = learning, start
-        self.pool = Pool(start, dim, codebook_size)
-        self.codebook = Codebook(dim, codebook_size, learning=learning, start=start, revival=revival)
+        self.learning, self.start, self.chance, self.diversity = learning, start, chance, diversity
+        self.passage = Passage(dim, space)
+        self.pool = Pool(start, self.passage.dim, codebook_size)
+        self.codebook = Codebook(
+            self.passage.dim, codebook_size, learning=learning, start=start, revival=revival, space=space
+        )
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         """See `Quantizer.forward`."""
         with torch.autocast(z.device.type, enabled=False):
             rows = to_rows(z, mask, self.dim, self.codebook.vectors.dtype)
+            y_ND, books = self.passage.into(rows.x), [self.codebook]
             if self.training and not in_backward():
-                self._begin(rows)
-            indices_N = self.codebook.search(rows.x)
-            codes_ND = F.embedding(indices_N, self.codebook.vectors)
-            losses = self._losses(rows, codes_ND)
-            visit = Visit(self.codebook, rows.x, indices_N)
-            stats = follow([visit], codes_ND.detach(), rows, training=self.training)
-            vectors = rows.to_vectors(straight_through(rows.x, codes_ND))
-        return Quantized(vectors, rows.to_indices(indices_N[None]), losses, stats)
-
-    def _losses(self, rows: Rows, codes_ND: Tensor) -> dict[str, Tensor]:
-        scaling = self.learning.scaling
-        commitment = squared_error(rows.x - codes_ND.detach(), rows.valid, scaling)
-        losses = {"commitment": self.learning.commitment * commitment}
-        if self.learning.by == "gradient":
-            losses["codebook"] = squared_error(rows.x.detach() - codes_ND, rows.valid, scaling)
-        return losses
-
-    def _begin(self, rows: Rows) -> None:
-        """Start on the data of the first batches, equal on all workers."""
-        self.codebook.align()
-        if not self.pool.pending:
-            return
-        x_ND = self.pool.add(rows.x, rows.valid)
-        if len(x_ND):
-            codes_KD = fit(self.start, x_ND, self.codebook_size, generator=seeded())
-            workers.copy_from_first([codes_KD])
-            self.codebook.restart(codes_KD)
+                begin(y_ND, rows.valid, books, self.pool, self.start, visits=1)
+            walked = walk_stack(
+                y_ND,
+                books,
+                visits=1,
+                depths_N=rows.depths(1),
+                temperature=self.chance.temperature,
+                training=self.training,
+            )
+            losses = losses_of([walked], self.learning)
+            losses |= self.diversity.losses(
+                y_ND, self.codebook.codes(), rows.valid, training=self.training and not in_backward()
+            )
+            figures = follow([walked])
+            vectors = rows.to_vectors(self.passage.out(walked.vectors))
+        return Quantized(vectors, rows.to_indices(walked.indices), losses, figures)
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
         """See `Quantizer.encode`."""
-        rows = to_rows(z, None, self.dim, self.codebook.vectors.dtype)
-        return rows.to_indices(self.codebook.search(rows.x)[None])
+        with torch.autocast(z.device.type, enabled=False):
+            rows = to_rows(z, None, self.dim, self.codebook.vectors.dtype)
+            return rows.to_indices(nearest(self.passage.into(rows.x), self.codebook.codes())[None])
 
     def decode(self, indices: Tensor) -> Tensor:
         """See `Quantizer.decode`.
@@ -89,4 +92,5 @@ class VectorQuantizer(Quantizer):
             BadCodes: ``indices`` has not one codebook.
         """
         check_depth(indices, 1)
-        return look_up(self.codebook.vectors, indices[:, 0])
+        with torch.autocast(indices.device.type, enabled=False):
+            return look_up([self.codebook.codes()], indices, self.passage.out)

@@ -1,11 +1,18 @@
-"""The tiled search against a loop over every pair, and against what usually goes wrong."""
+"""The search, plain and by the fastest means here, against a loop over every pair and what usually goes wrong."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechvq.quantize.nearest import nearest
+from speechvq.kernels import plain
+from speechvq.quantize import nearest as fastest
+
+
+@pytest.fixture(params=["plain", "fastest"])
+def nearest(request):
+    """A search, by name."""
+    return {"plain": plain.nearest, "fastest": fastest.nearest}[request.param]
 
 
 def nearest_by_loop(x, codes):
@@ -41,10 +48,10 @@ def test_equals_the_loop(n, k, d, tile, seed):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(n, d, generator=generator)
     codes = torch.randn(k, d, generator=generator)
-    indices = nearest(x, codes, tile=tile)
-    assert indices.shape == (n,)
-    assert indices.dtype == torch.int64
-    assert torch.equal(indices, nearest_by_loop(x, codes))
+    for indices in (plain.nearest(x, codes, tile=tile), fastest.nearest(x, codes)):
+        assert indices.shape == (n,)
+        assert indices.dtype == torch.int64
+        assert torch.equal(indices, nearest_by_loop(x, codes))
 
 
 @settings(max_examples=25, deadline=None)
@@ -54,12 +61,13 @@ def test_exact_ties_go_to_the_lowest_index(k, d, offset, seed):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randint(-3, 4, (30, d), generator=generator).float() + offset
     codes = torch.randint(-3, 4, (k, d), generator=generator).float() + offset
-    assert torch.equal(nearest(x, codes), nearest_by_loop(x, codes))
+    for nearest in (plain.nearest, fastest.nearest):
+        assert torch.equal(nearest(x, codes), nearest_by_loop(x, codes))
 
 
 @pytest.mark.parametrize("dim", [1, 2, 8, 64, 257])
 @pytest.mark.parametrize("size", [1, 2, 31, 512])
-def test_as_near_as_the_nearest(dim, size):
+def test_as_near_as_the_nearest(nearest, dim, size):
     torch.manual_seed(dim * size)
     x, codes = torch.randn(300, dim), torch.randn(size, dim)
     assert_as_near(x, codes, nearest(x, codes))
@@ -68,12 +76,12 @@ def test_as_near_as_the_nearest(dim, size):
 def test_the_tile_never_changes_an_index():
     torch.manual_seed(0)
     x, codes = torch.randn(1000, 16), torch.randn(100, 16)
-    whole = nearest(x, codes)
+    whole = plain.nearest(x, codes)
     for tile in (1, 7, 128, 999, 1000, 5000):
-        assert torch.equal(nearest(x, codes, tile=tile), whole)
+        assert torch.equal(plain.nearest(x, codes, tile=tile), whole)
 
 
-def test_a_large_common_offset_does_not_matter():
+def test_a_large_common_offset_does_not_matter(nearest):
     torch.manual_seed(0)
     codes = torch.arange(8.0)[:, None] * 0.01 + 1000
     assert nearest(codes, codes).tolist() == list(range(8))
@@ -83,19 +91,19 @@ def test_a_large_common_offset_does_not_matter():
     assert (moved != nearest(x, codes)).float().mean() < 0.01
 
 
-def test_equal_codes_and_a_single_code():
+def test_equal_codes_and_a_single_code(nearest):
     assert nearest(torch.randn(20, 4), torch.ones(6, 4)).tolist() == [0] * 20
     assert nearest(torch.randn(20, 4), torch.zeros(1, 4)).tolist() == [0] * 20
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-def test_other_dtypes_are_searched_in_float32_or_more(dtype):
+def test_other_dtypes_are_searched_in_float32_or_more(nearest, dtype):
     torch.manual_seed(0)
     x, codes = torch.randn(100, 8).to(dtype), torch.randn(40, 8)
     assert torch.equal(nearest(x, codes), nearest_by_loop(x, codes))
 
 
-def test_autocast_and_matmul_precision_change_nothing():
+def test_autocast_and_matmul_precision_change_nothing(nearest):
     torch.manual_seed(0)
     x, codes = torch.randn(2000, 32), torch.randn(256, 32)
     plain = nearest(x, codes)
@@ -110,7 +118,7 @@ def test_autocast_and_matmul_precision_change_nothing():
         torch.set_float32_matmul_precision(before)
 
 
-def test_rows_that_are_not_contiguous():
+def test_rows_that_are_not_contiguous(nearest):
     torch.manual_seed(0)
     x, codes = torch.randn(8, 100).T, torch.randn(8, 40).T
     assert torch.equal(nearest(x, codes), nearest_by_loop(x, codes))

@@ -1,0 +1,68 @@
+"""Where vectors and codes are compared: their width, their metric, and what a code is made of.
+
+Factorised and l2-normalised codes (Yu et al. 2022, ViT-VQGAN, section 3.2): a linear layer leads into
+a space of few channels, vectors and codes are brought to length one there, another layer leads out.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from speechvq.errors import BadSetting
+from speechvq.quantize.rows import never_half
+
+METRICS = ("euclidean", "cosine")
+FORMS = ("own", "affine", "projected")
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where vectors and codes are compared."""
+
+    dim: int | None = None
+    """Channels of a code; None or the vectors' own: no linear layers lead in and out."""
+    metric: str = "euclidean"
+    """"euclidean", or "cosine": vectors and codes have length one."""
+    codes: str = "own"
+    """A code is its "own" vector; "affine": that, times a scale and plus a shift that all codes share
+    and learn (Huh et al. 2023); "projected": a fixed vector times a learned matrix (SimVQ, Zhu et al.
+    2024). The last two learn by gradient."""
+
+    def __post_init__(self) -> None:
+        if self.dim is not None and self.dim < 1:
+            raise BadSetting(f"the space of the codes has {self.dim} channels; it must have at least 1")
+        if self.metric not in METRICS:
+            raise BadSetting(
+                f"codes cannot be compared by {self.metric!r}; choose one of {', '.join(METRICS)}"
+            )
+        if self.codes not in FORMS:
+            raise BadSetting(f"codes cannot be {self.codes!r}; choose one of {', '.join(FORMS)}")
+
+
+class Passage(nn.Module):
+    """The way into the space of the codes and out again; float32 whatever the module is cast to."""
+
+    def __init__(self, dim: int, space: Space) -> None:
+        """For vectors of ``dim`` channels."""
+        super().__init__()
+        self.dim = dim if space.dim is None else space.dim
+        self.cosine = space.metric == "cosine"
+        self.project_in: nn.Linear | None = None
+        self.project_out: nn.Linear | None = None
+        if self.dim != dim:
+            self.project_in, self.project_out = nn.Linear(dim, self.dim), nn.Linear(self.dim, dim)
+
+    def into(self, x_ND: Tensor) -> Tensor:
+        """Rows (N, dim of the vectors) to what is compared with the codes."""
+        if self.project_in is not None:
+            x_ND = self.project_in(x_ND)
+        return F.normalize(x_ND) if self.cosine else x_ND
+
+    def out(self, codes_ND: Tensor) -> Tensor:
+        """Codes, in rows, to vectors."""
+        return codes_ND if self.project_out is None else self.project_out(codes_ND)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Passage":
+        return super()._apply(never_half(fn), recurse)

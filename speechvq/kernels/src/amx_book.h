@@ -1,0 +1,70 @@
+// A packed codebook: made once, coarse; its finer level when the first row needs it.
+#pragma once
+
+namespace speechvq {
+namespace {
+
+inline void release_book(Book* book) {
+    if (!book) return;
+    release_level(book->coarse), release_level(book->fine.load());
+    std::free(book->middle);
+    delete book;
+}
+
+inline Book* make_book(const float* codes, int64_t K, int64_t D, const float* middle) {
+    Book* book = new (std::nothrow) Book();
+    if (!book) return nullptr;
+    book->codes = codes, book->K = K, book->D = D;
+    book->middle = lines_of<float>(D);
+    // Three products of up to ten channels fit into one tile: they cost what one does.
+    if (book->middle) {
+        std::memcpy(book->middle, middle, D * sizeof(float));
+        book->coarse = make_level(codes, K, D, middle, 3 * D <= STEP ? 3 : 1);
+    }
+    if (book->coarse) return book;
+    release_book(book);
+    return nullptr;
+}
+
+// The level of three products; null when it would tell no more, or memory is out.
+inline const Level* fine_level(const Book& shared) {
+    if (shared.coarse->splits == 3) return nullptr;
+    Book& book = const_cast<Book&>(shared);
+    if (const Level* made = book.fine.load()) return made;
+    const std::lock_guard<std::mutex> alone(book.making);
+    if (!book.fine.load()) book.fine.store(make_level(book.codes, book.K, book.D, book.middle, 3));
+    return book.fine.load();
+}
+
+// The rows that the first search could not tell.
+inline void find_lost(const Book& book, const Rows& rows, int64_t* indices) {
+    int32_t lost[CHUNK];
+    const Level* fine = rows.count ? fine_level(book) : nullptr;
+    for (int64_t from = 0; from < rows.count;) {
+        int64_t count = rows.count - from, left = count;
+        if (fine && count > chunk_rows(*fine)) count = chunk_rows(*fine);
+        const Rows some = {rows.x, rows.stride, rows.ids + from, count};
+        if (fine) {
+            left = search(book, *fine, some, indices, lost);
+        } else {
+            std::memcpy(lost, some.ids, count * sizeof *lost);
+        }
+        for (int64_t i = 0; i < left; i++) indices[lost[i]] = scan(book, rows.x + lost[i] * rows.stride);
+        from += count;
+    }
+}
+
+inline void find_all(const Book& book, const float* x, int64_t stride, int64_t rows, int64_t* indices) {
+    int32_t ids[CHUNK], lost[CHUNK];
+    const int64_t most = chunk_rows(*book.coarse);
+    for (int64_t from = 0; from < rows; from += most) {
+        const int64_t count = from + most < rows ? most : rows - from;
+        for (int64_t i = 0; i < count; i++) ids[i] = int32_t(i);
+        const Rows here = {x + from * stride, stride, ids, count};
+        const int64_t left = search(book, *book.coarse, here, indices + from, lost);
+        find_lost(book, {here.x, stride, lost, left}, indices + from);
+    }
+}
+
+}  // namespace
+}  // namespace speechvq

@@ -1,0 +1,95 @@
+"""The process that measures one job: a JSON line on standard input, a JSON line for each cell out.
+
+    {"rows": ["eval"], "N": 512, "D": 8, "K": 64, "setting": "neutral-1", "seconds": 1, "limit": 16}
+
+`benchmarks/quantizer.py` starts it with the variables of its setting; it is of no use otherwise.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import sys
+from importlib import import_module, metadata
+from pathlib import Path
+
+import torch
+from quantizer_clock import clock_for, race, rise, summary
+from quantizer_plan import CPU_SETTINGS, CUDA_SETTINGS, GIB, MEMORY, Setting, Shape
+from quantizer_rows import checks, field_of, memory_call
+
+SETTINGS = {s.name: s for s in (*CPU_SETTINGS, *CUDA_SETTINGS, MEMORY)}
+LIBRARIES = ("torch", "numpy", "vector-quantize-pytorch", "faiss-cpu", "flash-kmeans", "triton")
+
+
+def main() -> None:
+    """Measure what the first line of standard input asks for."""
+    asked = json.loads(sys.stdin.readline())
+    setting = SETTINGS[asked["setting"]]
+    torch.set_num_threads(setting.threads)
+    out = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):  # peers talk
+        if asked.get("describe"):
+            answers = [describe(setting)]
+        else:
+            shape = Shape(asked["N"], asked["D"], asked["K"])
+            answers = (cell(row, shape, setting, asked) for row in asked["rows"])
+        for answer in answers:
+            print(json.dumps(answer), file=out, flush=True)
+
+
+def cell(row: str, shape: Shape, setting: Setting, asked: dict) -> dict[str, object]:
+    """One cell: the times of everybody, or the memory of one."""
+    device = "cuda" if setting.cuda else "cpu"
+    found = {"row": row, "N": shape.N, "D": shape.D, "K": shape.K, "setting": setting.name}
+    if row == "memory":
+        try:
+            # Once at a small size: what is loaded or built at the first call is not the step's.
+            memory_call(asked["only"], Shape(64, shape.D, 64), device)()
+            call = memory_call(asked["only"], shape, device)
+        except ImportError as error:
+            return found | {"skipped": {asked["only"]: f"not here: {error}"}}
+        return found | {"mib": {asked["only"]: rise(call, cuda=setting.cuda)}}
+    field = field_of(row, shape, device, int(asked["limit"] * GIB))
+    clock = clock_for(threads=setting.threads, cuda=setting.cuda)
+    samples = race(
+        field.runners, clock, seconds=asked["seconds"], first_counts=not (setting.neutral or setting.cuda)
+    )
+    times = {name: summary(taken) for name, taken in samples.items()}
+    return found | {"times": times, "skipped": field.skipped} | checks(row, field)
+
+
+def describe(setting: Setting) -> dict[str, object]:
+    """The machine and the libraries, as far as they decide the figures."""
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError), Path("/proc/cpuinfo").open() as lines:
+        model = next(
+            (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model
+        )
+    told = {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "torch uses": torch.backends.cpu.get_cpu_capability(),
+        "our kernel": kernel(),
+        "system": f"{platform.system()} {platform.machine()}, {' '.join(platform.libc_ver())}",
+        "python": platform.python_version(),
+    }
+    if setting.cuda:
+        told["device"] = torch.cuda.get_device_name()
+    for name in LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            told[name] = metadata.version(name)
+    return told
+
+
+def kernel() -> str:
+    """Instruction set of our compiled search, or why there is none."""
+    try:
+        native = import_module("speechvq.kernels.native")
+    except ImportError:
+        return "none: plain torch"
+    return native.name() if native.available() else "none: plain torch"
+
+
+if __name__ == "__main__":
+    main()

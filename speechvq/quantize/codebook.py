@@ -158,6 +158,9 @@ class Codebook(nn.Module):
     def codes(self) -> Tensor:
         """The codes (K, D) as they are searched and looked up, in the graph if they learn by gradient."""
         codes_KD = self.vectors
+        if self.revives and (self.form == "affine" or (self.cosine and codes_KD.requires_grad)):
+            # Revival writes into the parameter, which the backward pass of what follows still needs.
+            codes_KD = codes_KD.clone()
         if self.form == "affine":
             codes_KD = codes_KD * self.scale + self.shift
         if self.form == "projected":

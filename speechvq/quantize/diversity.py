@@ -71,6 +71,8 @@ def entropies(
 
     Nothing of size N x K is kept for the backward pass: every tile is computed again there.
     """
+    # A copy, because codes that follow by averages are about to be written to.
+    codes_KD = codes_KD.clone()
     valid_N = y_ND.new_ones(len(y_ND), dtype=torch.bool) if valid_N is None else valid_N
     sure, share_K = y_ND.new_zeros(()), y_ND.new_zeros(len(codes_KD))
     for part in tiles(y_ND, len(codes_KD), None):

@@ -13,7 +13,7 @@ from speechvq.quantize.base import QUANTIZERS, Quantized, Quantizer
 from speechvq.quantize.codebook import Codebook, Learning, Revival
 from speechvq.quantize.follow import follow
 from speechvq.quantize.gradient import in_backward
-from speechvq.quantize.nearest import walk
+from speechvq.quantize.nearest import choose
 from speechvq.quantize.rows import Rows, check_depth, check_sizes, look_up, to_rows
 from speechvq.quantize.space import Passage, Space
 from speechvq.quantize.stack import Chance, Walked, begin, losses_of, walk_stack
@@ -110,7 +110,7 @@ class ResidualQuantizer(Quantizer):
         with torch.autocast(z.device.type, enabled=False):
             rows = to_rows(z, None, self.dim, self._books[0].vectors.dtype)
             codes = [codebook.codes() for codebook in self._books]
-            return rows.to_indices(walk(self.passage.into(rows.x), codes, visits=self.num_codebooks).indices)
+            return rows.to_indices(choose(self.passage.into(rows.x), codes, visits=self.num_codebooks))
 
     def decode(self, indices: Tensor) -> Tensor:
         """See `Quantizer.decode`: from the codes of the depths that ``indices`` has.

@@ -18,6 +18,9 @@ TILE_SCORES = {"cpu": 1 << 20}
 """Scores a tile may hold, by device type: 4 MiB stays in a CPU's cache."""
 TILE_SCORES_ELSEWHERE = 1 << 24
 
+TILE_SCORES_A_CHANNEL = 8
+"""So that the rows of a walk's tile, which are gone over many times, stay in the cache as well."""
+
 
 class Walk(NamedTuple):
     """What a walk of N vectors through V codebooks found."""
@@ -47,8 +50,8 @@ def nearest(x_ND: Tensor, codes_KD: Tensor, *, tile: int | None = None) -> Tenso
     setting; ties go to the lowest index. ``tile`` is how many vectors are scored at a time; by
     default as many as `TILE_SCORES` allows. A vector that is not finite gets some index.
     """
-    with _exact(x_ND.device.type):
-        scores = _Scores(codes_KD)
+    with exact(x_ND.device.type):
+        scores = Scores(codes_KD)
         indices_N = torch.empty(len(x_ND), dtype=torch.int64, device=x_ND.device)
         for part in tiles(x_ND, len(codes_KD), tile):
             torch.argmin(scores(x_ND[part]), dim=1, out=indices_N[part])
@@ -74,7 +77,7 @@ def walk(
     faster search that needs no tiles. Rows that are not finite count for ``errors`` only.
     """
     x_ND = x_ND.detach()
-    with _exact(x_ND.device.type):
+    with exact(x_ND.device.type):
         K, (N, D) = len(books[0]), x_ND.shape
         shape = (len(books), K, D) if sums else (0,)
         out = Walk(
@@ -88,7 +91,7 @@ def walk(
         )
         searches = [_search(book, temperature, find) for book in books]
         anchor_D = books[0].mean(0)
-        for part in [slice(0, N)] if find else tiles(x_ND, K, None):
+        for part in [slice(0, N)] if find else tiles(x_ND, max(K, TILE_SCORES_A_CHANNEL * D), None):
             depths_T = None if depths_N is None else depths_N[part]
             _walk_tile(x_ND[part], depths_T, books, searches, _rows(out, part), anchor_D)
         return out._replace(errors=out.errors.to(x_ND.dtype), moments=out.moments.to(x_ND.dtype))
@@ -124,7 +127,7 @@ def _walk_tile(
             out.sums[b].index_add_(0, indices_T, torch.where(counted_T[:, None], left_TD, 0))
         left_TD = left_TD - codes_TD
         after_TD = left_TD if walks_T is None else torch.where(walks_T[:, None], left_TD, 0)
-        out.errors[v] += after_TD.square().sum(dtype=torch.float64)
+        out.errors[v] += after_TD.square().sum()
         out.total.add_(codes_TD)
         out.pull.add_(after_TD)
     if depths_T is not None:
@@ -132,12 +135,12 @@ def _walk_tile(
     error_TD = torch.where(finite_T[:, None], x_TD - out.total, 0)
     moved_TD = torch.where(finite_T[:, None], x_TD - anchor_D, 0)
     out.moments[0] += finite_T.sum()
-    out.moments[1] += error_TD.square().sum(dtype=torch.float64)
-    out.moments[2] += moved_TD.square().sum(dtype=torch.float64)
-    out.moments[3:] += moved_TD.sum(0, dtype=torch.float64)
+    out.moments[1] += error_TD.square().sum()
+    out.moments[2] += moved_TD.square().sum()
+    out.moments[3:] += moved_TD.sum(0)
 
 
-class _Scores:
+class Scores:
     """|c_k|^2 / 2 - x.c_k for rows x, both from the codes' middle."""
 
     def __init__(self, codes_KD: Tensor) -> None:
@@ -158,7 +161,7 @@ def _search(
     """The function from rows (T, D) to indices (T,) of one book."""
     if find is not None and temperature == 0:
         return lambda x_TD: find(x_TD, codes_KD)
-    scores = _Scores(codes_KD)
+    scores = Scores(codes_KD)
     if temperature == 0:
         return lambda x_TD: scores(x_TD).argmin(1)
 
@@ -191,7 +194,7 @@ def tiles(x_ND: Tensor, K: int, tile: int | None) -> Iterator[slice]:
 
 
 @contextmanager
-def _exact(device: str) -> Iterator[None]:
+def exact(device: str) -> Iterator[None]:
     """Keep autocast, TF32 and bfloat16 out of float32 products, whatever the program has allowed."""
     before = torch.get_float32_matmul_precision()
     with torch.autocast(device, enabled=False):

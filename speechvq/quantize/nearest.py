@@ -8,24 +8,7 @@ kernel answers when it runs.
 import torch
 from torch import Tensor
 
-from speechvq.kernels import plain
-
-try:
-    from speechvq.kernels import gpu
-except ImportError:
-
-    class gpu:
-        usable = staticmethod(lambda x: False)
-
-
-try:
-    from speechvq.kernels import native
-except ImportError:
-
-    class native:
-        available = staticmethod(lambda: False)
-
-
+from speechvq.kernels import gpu, native, plain
 from speechvq.kernels.plain import Walk
 
 __all__ = ["Walk", "choose", "nearest", "walk"]

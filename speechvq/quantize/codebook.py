@@ -142,11 +142,9 @@ class Codebook(nn.Module):
         if self.form == "projected":
             self.projection = nn.Parameter(torch.eye(dim))
         if learning.averages:
-            debiased = learning.by == "debiased"
-            self.register_buffer(
-                "counts", torch.zeros(codebook_size) if debiased else torch.ones(codebook_size)
-            )
-            self.register_buffer("sums", torch.zeros_like(vectors_KD) if debiased else vectors_KD.clone())
+            before = 0.0 if learning.by == "debiased" else 1.0
+            self.register_buffer("counts", torch.full((codebook_size,), before))
+            self.register_buffer("sums", vectors_KD * before)
         if learning.by == "debiased":
             self.register_buffer("steps", torch.zeros(()))
         self.register_buffer("use", torch.ones(codebook_size))
@@ -197,21 +195,25 @@ class Codebook(nn.Module):
             self._aligned = True
 
     @torch.no_grad()
-    def learn(self, counts_K: Tensor, sums_KD: Tensor) -> Tensor:
-        """Update from what chose each code, over all workers; return (K,) which codes are dead now."""
-        K = len(self.vectors)
+    def dead(self, counts_K: Tensor) -> Tensor:
+        """Take note of how often each code was chosen, over all workers; (K,) which are dead now."""
+        if not self.revives:
+            return torch.zeros_like(counts_K, dtype=torch.bool)
         total = counts_K.sum()
-        # A batch without a valid vector says nothing: then every decay is one.
-        something = (total > 0).to(total.dtype)
+        share_K = counts_K * (len(counts_K) / total.clamp(min=1))
+        # A batch without a valid vector says nothing: then the decay is one.
+        self.use.lerp_(share_K, (1 - self.revival.decay) * (total > 0).to(total.dtype))
+        return self.use < self.revival.threshold
+
+    @torch.no_grad()
+    def learn(self, counts_K: Tensor, sums_KD: Tensor) -> None:
+        """Update the averages from what chose each code, over all workers."""
         if self.learning.averages:
+            something = (counts_K.sum() > 0).to(counts_K.dtype)
             weight = (1 - self.learning.decay) * something
             self.counts.lerp_(counts_K, weight)
             self.sums.lerp_(sums_KD, weight)
             self._follow(something)
-        if not self.revives:
-            return torch.zeros_like(counts_K, dtype=torch.bool)
-        self.use.lerp_(counts_K * (K / total.clamp(min=1)), (1 - self.revival.decay) * something)
-        return self.use < self.revival.threshold
 
     def _follow(self, something: Tensor) -> None:
         """The codes from the moving averages."""

@@ -67,7 +67,7 @@ class Diversity:
 def entropies(
     y_ND: Tensor, codes_KD: Tensor, valid_N: Tensor | None, *, temperature: float, training: bool
 ) -> tuple[Tensor, Tensor]:
-    """(mean over vectors of H(p), H(mean over vectors of p)) in nats; the mean p over all workers in training.
+    """(mean over vectors of H(p), H(mean over vectors of p)) in nats; in training over all workers.
 
     Nothing of size N x K is kept for the backward pass: every tile is computed again there.
     """

@@ -26,8 +26,7 @@ def follow(stacks: list[Walked]) -> dict[str, Tensor]:
     revived = moments[0].new_zeros(())
     if lessons and not in_backward():
         counts, moments, lessons = _pooled(counts, moments, lessons)
-        for lesson in lessons:
-            revived = revived + _teach(lesson)
+        revived = _teach(lessons).to(revived.dtype)
     return stats(torch.cat(counts), moments, revived)
 
 
@@ -52,19 +51,31 @@ def _pooled(
     return counts, moments, pooled
 
 
-def _teach(lesson: Lesson) -> Tensor:
-    """One update of one codebook; how many codes were revived."""
-    codebook = lesson.codebook
-    dead_K = codebook.learn(lesson.counts.sum(0), lesson.sums)
-    if not codebook.revives:
-        return dead_K.sum()
-    # On a CPU a look at a flag costs nothing and mostly spares the draw; a GPU must not be waited for.
-    if dead_K.device.type == "cpu" and not torch.compiler.is_compiling() and not dead_K.any():
-        return dead_K.sum()
-    vectors_KD, offered_K = lesson.offers()
-    dead_K = dead_K & (offered_K > 0)
-    codebook.revive(dead_K, vectors_KD)
-    return dead_K.sum()
+def _teach(lessons: list[Lesson]) -> Tensor:
+    """One update of every codebook; how many codes were revived."""
+    deads = [lesson.codebook.dead(lesson.counts.sum(0)) for lesson in lessons]
+    offers = [
+        lesson.offers() if _may_die(lesson, dead_K) else None
+        for lesson, dead_K in zip(lessons, deads, strict=True)
+    ]
+    revived = deads[0].new_zeros((), dtype=torch.int64)
+    for lesson, dead_K, offer in zip(lessons, deads, offers, strict=True):
+        lesson.codebook.learn(lesson.counts.sum(0), lesson.sums)
+        if offer is not None:
+            vectors_KD, offered_K = offer
+            dead_K = dead_K & (offered_K > 0)
+            lesson.codebook.revive(dead_K, vectors_KD)
+            revived = revived + dead_K.sum()
+    return revived
+
+
+def _may_die(lesson: Lesson, dead_K: Tensor) -> bool:
+    """Whether a code may have to be revived.
+
+    On a CPU a look at a flag costs nothing and mostly spares the draw; a GPU must not be waited for.
+    """
+    looks = dead_K.device.type == "cpu" and not torch.compiler.is_compiling()
+    return lesson.codebook.revives and not (looks and not dead_K.any())
 
 
 def stats(counts_VK: Tensor, moments: list[Tensor], revived: Tensor) -> dict[str, Tensor]:
@@ -77,6 +88,6 @@ def stats(counts_VK: Tensor, moments: list[Tensor], revived: Tensor) -> dict[str
         "perplexity": entropy_V.exp().mean(),
         "usage": (counts_VK > 0).to(counts_VK.dtype).mean(),
         "error": torch.where(variance > 0, error / variance, 0),
-        "revived": revived.to(counts_VK.dtype),
+        "revived": revived,
         "counts": counts_VK,
     }

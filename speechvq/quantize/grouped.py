@@ -13,7 +13,7 @@ from speechvq.quantize.follow import follow
 from speechvq.quantize.residual import ResidualQuantizer
 from speechvq.quantize.rows import check_depth, check_sizes
 from speechvq.quantize.space import Space
-from speechvq.quantize.stack import Chance, Walked, losses_of
+from speechvq.quantize.stack import Chance, losses_of
 from speechvq.quantize.start import Start
 
 

@@ -106,8 +106,8 @@ def check_depth(indices: Tensor, num_codebooks: int, *, least: int = 1) -> None:
     if indices.ndim < 2 or not least <= indices.shape[1] <= num_codebooks:
         k = f"k from {least} to {num_codebooks}" if least < num_codebooks else f"k = {num_codebooks}"
         raise BadCodes(
-            f"the codes are {tuple(indices.shape)}; this quantizer decodes (batch, k, *grid) with {k}: use the "
-            "codec that made them"
+            f"the codes are {tuple(indices.shape)}; this quantizer decodes (batch, k, *grid) with {k}: use "
+            "the codec that made them"
         )
 
 

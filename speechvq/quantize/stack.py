@@ -104,9 +104,11 @@ def walk_stack(
         sums=by_gradient or (training and learning.averages),
         temperature=temperature if training else 0.0,
     )
-    count = y_ND.new_ones(()) * len(y_ND) if depths_N is None else (depths_N > 0).sum()
     width = y_ND.shape[1] if learning.scaling == "mean" else 1
-    scale = 1 / (count.clamp(min=1) * (width * visits)).to(y_ND.dtype)
+    if depths_N is None:
+        scale = y_ND.new_ones(()) / (max(y_ND.shape[0], 1) * width * visits)
+    else:
+        scale = 1 / ((depths_N > 0).sum().clamp(min=1) * (width * visits)).to(y_ND.dtype)
     vectors_ND, commitment, codebook = cross(
         y_ND, books, found, scale, estimator=learning.estimator, share=learning.synchronised
     )
@@ -118,32 +120,22 @@ def walk_stack(
 
 def losses_of(stacks: list[Walked], learning: Learning) -> dict[str, Tensor]:
     """The weighted losses of `Quantized`, means over the stacks."""
-    commitment = torch.stack([stack.commitment for stack in stacks]).mean()
-    losses = {"commitment": learning.commitment * commitment}
+    commitment = sum(stack.commitment for stack in stacks)
+    losses = {"commitment": commitment * (learning.commitment / len(stacks))}
     if learning.by == "gradient":
-        losses["codebook"] = torch.stack([stack.codebook for stack in stacks]).mean()
+        losses["codebook"] = sum(stack.codebook for stack in stacks) * (1 / len(stacks))
     return losses
 
 
 def _lessons(y_ND: Tensor, books: list[Tensor], codebooks: Sequence[Codebook], found: Walk) -> list[Lesson]:
-    """One lesson a codebook; offers are drawn when asked for, all depths on the same places."""
-    V, K = found.counts.shape
+    """One lesson a codebook. Offers are drawn when the first is asked for, before any codebook learns."""
     shared = len(codebooks) == 1
     drawn: list[tuple[Tensor, Tensor]] = []
 
     def offers(b: int) -> tuple[Tensor, Tensor]:
         if not drawn:
             drawn.extend(_draw_offers(y_ND, books, found))
-        if not shared:
-            return drawn[b]
-        # Code k is offered what visit k mod V was brought, so that the visits share the codes evenly.
-        visit_K = torch.arange(K, device=y_ND.device) % V
-        vectors_VKD = torch.stack([vectors for vectors, _ in drawn])
-        offered_VK = torch.stack([offered for _, offered in drawn])
-        pick_1K = visit_K[None]
-        return vectors_VKD.gather(0, pick_1K[..., None].expand(1, K, y_ND.shape[1]))[0], offered_VK.gather(
-            0, pick_1K
-        )[0]
+        return drawn[b]
 
     return [
         Lesson(
@@ -157,24 +149,28 @@ def _lessons(y_ND: Tensor, books: list[Tensor], codebooks: Sequence[Codebook], f
 
 
 def _draw_offers(y_ND: Tensor, books: list[Tensor], found: Walk) -> list[tuple[Tensor, Tensor]]:
-    """For each depth K vectors it was brought, at random, and which of them may be taken.
+    """For each book K vectors it was brought, at random, and which of them may be taken.
 
-    Worker w offers to codes k with k mod (number of workers) = w, so that adding up makes the union.
+    Worker w offers to codes k with k mod (number of workers) = w, so that adding up makes the union; of
+    a shared book's visits v to those with (k div number of workers) mod V = v.
     """
-    K = len(books[0])
-    ours_K = torch.arange(K, device=y_ND.device) % workers.size() == workers.rank()
-    if len(y_ND) == 0:
-        none = y_ND.new_zeros(K, y_ND.shape[1]), y_ND.new_zeros(K)
-        return [none] * len(found.indices)
+    (K, D), V = books[0].shape, len(found.indices)
+    if y_ND.shape[0] == 0:
+        return [(y_ND.new_zeros(K, D), y_ND.new_zeros(K))] * len(books)
+    codes_K = torch.arange(K, device=y_ND.device)
     place_K = draw(found.indices[0] >= 0, K)
     left_KD = y_ND[place_K]
-    fine_K = ours_K & left_KD.isfinite().all(1)
+    fine_K = left_KD.isfinite().all(1) & (codes_K % workers.size() == workers.rank())
     made = []
     for v, indices_N in enumerate(found.indices):
         chosen_K = indices_N[place_K]
         offered_K = fine_K & (chosen_K >= 0)
+        if len(books) < V:
+            offered_K = offered_K & (codes_K // workers.size() % V == v)
         made.append((torch.where(offered_K[:, None], left_KD, 0), offered_K.to(y_ND.dtype)))
         left_KD = left_KD - books[v if len(books) > 1 else 0][chosen_K.clamp(min=0)]
+    if len(books) < V:
+        return [(torch.stack([m[0] for m in made]).sum(0), torch.stack([m[1] for m in made]).sum(0))]
     return made
 
 

@@ -36,18 +36,17 @@ def _pooled(
     """The same, over all workers."""
     if workers.size() == 1:
         return counts, moments, lessons
-    made = [lesson.offers() if lesson.codebook.revives else () for lesson in lessons]
+    none = moments[0].new_zeros(0)
+    made = [lesson.offers() if lesson.codebook.revives else (none, none) for lesson in lessons]
     parts = [*counts, *moments]
     for lesson, offers in zip(lessons, made, strict=True):
         parts += [lesson.counts, lesson.sums, *offers]
-    parts = iter(workers.total(parts))
-    counts = [next(parts) for _ in counts]
-    moments = [next(parts) for _ in moments]
+    whole = iter(workers.total(parts))
+    counts, moments = [next(whole) for _ in counts], [next(whole) for _ in moments]
     pooled = []
-    for lesson, offers in zip(lessons, made, strict=True):
-        seen, sums = next(parts), next(parts)
-        whole = tuple(next(parts) for _ in offers)
-        pooled.append(Lesson(lesson.codebook, seen, sums, lambda whole=whole: whole))
+    for lesson in lessons:
+        seen, sums, *offers = (next(whole) for _ in range(4))
+        pooled.append(Lesson(lesson.codebook, seen, sums, lambda o=offers: (o[0], o[1])))
     return counts, moments, pooled
 
 
@@ -82,8 +81,10 @@ def stats(counts_VK: Tensor, moments: list[Tensor], revived: Tensor) -> dict[str
     """The figures of `Quantized` from counts (number of codebooks, K) and the moments of each stack."""
     share_VK = counts_VK / counts_VK.sum(1, keepdim=True).clamp(min=1)
     entropy_V = torch.special.entr(share_VK).sum(1)
-    error = sum(m[1] for m in moments)
-    variance = sum(m[2] - m[3:].square().sum() / m[0].clamp(min=1) for m in moments)
+    error, variance = moments[0].new_zeros(()), moments[0].new_zeros(())
+    for m in moments:
+        error = error + m[1]
+        variance = variance + m[2] - m[3:].square().sum() / m[0].clamp(min=1)
     return {
         "perplexity": entropy_V.exp().mean(),
         "usage": (counts_VK > 0).to(counts_VK.dtype).mean(),

@@ -97,7 +97,8 @@ def _(x_ND: Tensor, codes_KD: Tensor) -> Tensor:
 def _walk_node(
     x_ND: Tensor, books: list[Tensor], visits: int, depths_N: Tensor | None, sums: bool, temperature: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return tuple(_walk(x_ND, books, visits, depths_N, sums, temperature))
+    w = _walk(x_ND, books, visits, depths_N, sums, temperature)
+    return w.indices, w.total, w.pull, w.counts, w.sums, w.errors, w.moments
 
 
 @_walk_node.register_fake

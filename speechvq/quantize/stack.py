@@ -120,11 +120,14 @@ def walk_stack(
 
 def losses_of(stacks: list[Walked], learning: Learning) -> dict[str, Tensor]:
     """The weighted losses of `Quantized`, means over the stacks."""
-    commitment = sum(stack.commitment for stack in stacks)
-    losses = {"commitment": commitment * (learning.commitment / len(stacks))}
+    losses = {"commitment": learning.commitment * _mean([stack.commitment for stack in stacks])}
     if learning.by == "gradient":
-        losses["codebook"] = sum(stack.codebook for stack in stacks) * (1 / len(stacks))
+        losses["codebook"] = _mean([stack.codebook for stack in stacks])
     return losses
+
+
+def _mean(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.stack(parts).mean()
 
 
 def _lessons(y_ND: Tensor, books: list[Tensor], codebooks: Sequence[Codebook], found: Walk) -> list[Lesson]:

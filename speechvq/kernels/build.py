@@ -118,10 +118,12 @@ def get_build_hook() -> type:
             """Called before the wheel is put together."""
             if self.target_name != "wheel":
                 return
-            if carried(LIBRARY) != fingerprint():
-                LIBRARY.unlink(missing_ok=True)
+            here = Path(self.root) / "speechvq" / "kernels"
+            library, sources = here / LIBRARY.name, here / SOURCES.name
+            if carried(library) != fingerprint(sources):
+                library.unlink(missing_ok=True)
                 try:
-                    compile_library()
+                    compile_library(library, sources)
                 except CannotCompile as error:
                     self.app.display_warning(
                         "speechvq goes without its compiled kernels and will use plain torch, which is "
@@ -134,7 +136,7 @@ def get_build_hook() -> type:
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-{tag}"
             if version != "editable":  # which finds the library where it was made
-                build_data["force_include"][str(LIBRARY)] = f"speechvq/kernels/{LIBRARY.name}"
+                build_data["force_include"][str(library)] = f"speechvq/kernels/{library.name}"
 
     return NativeLibrary
 

@@ -73,12 +73,7 @@ def nearest(x_ND: Tensor, codes_KD: Tensor) -> Tensor:
 
 @torch.no_grad()
 def walk(
-    x_ND: Tensor,
-    books: list[Tensor],
-    *,
-    visits: int = 1,
-    depths_N: Tensor | None = None,
-    sums: bool = False,
+    x_ND: Tensor, books: list[Tensor], *, visits: int = 1, depths_N: Tensor | None = None, sums: bool = False
 ) -> Walk:
     """What `speechvq.kernels.plain.walk` does for float32 on a CPU, in one pass over the memory.
 

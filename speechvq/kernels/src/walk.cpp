@@ -6,6 +6,10 @@
 // cache, and each tile goes through all depths before the next begins (walker.h). Threads take ranges of
 // rows and add up privately; their sums are merged in the order of the threads, so that the same number
 // of threads gives the same result to the bit. The indices do not depend on it.
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
 #include <cstdint>
 #include <memory>
@@ -51,10 +55,24 @@ void merge(const std::vector<std::unique_ptr<Walker>>& walkers, const Books& boo
     }
 }
 
+// Asks for large pages under a result that nobody has touched yet: the system's zeroing of small pages,
+// one fault each, can take as long as the search.
+void want_large_pages(float* result, int64_t floats) {
+#if defined(__linux__)
+    constexpr uintptr_t PAGE = uintptr_t(1) << 21;
+    const uintptr_t first = (uintptr_t(result) + PAGE - 1) / PAGE * PAGE;
+    const uintptr_t last = uintptr_t(result + floats) / PAGE * PAGE;
+    if (result && last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#endif
+}
+
 void run(const Input& in, const Books& books, const Output& out, int64_t threads) {
     const int64_t size = out.sums ? books.size * books.K * books.D : 0;
     const std::vector<float> anchor = out.counts ? mean(books.code(0, 0), books.K, books.D)
                                                 : std::vector<float>();
+    want_large_pages(out.total, in.N * books.D);
+    want_large_pages(out.pull, in.N * books.D);
+    want_large_pages(out.sums, size);
     std::fill(out.sums, out.sums + size, 0.0f);
     threads = useful_threads(in, books, threads);
     std::vector<float> own(size * (threads - 1));  // the first adds to the result itself

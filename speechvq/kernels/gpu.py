@@ -12,11 +12,13 @@ imports without Triton.
 Legend: N vectors, K codes, D channels; K' and D' are rounded up to whole tiles.
 """
 
+import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from shutil import which
 from types import ModuleType
 from typing import Any
 
@@ -68,7 +70,10 @@ class Tile:
 
 
 def usable(x: Tensor) -> bool:
-    """Whether `nearest` can search for ``x``: float32 on an NVIDIA GPU (Ampere or newer), with Triton."""
+    """Whether `nearest` can search for ``x``: float32 on an NVIDIA GPU (Ampere or newer), with Triton.
+
+    Triton also wants a C compiler, for the stub through which it launches a kernel.
+    """
     if not (x.is_cuda and x.dtype == torch.float32 and torch.version.cuda and _has_triton()):
         return False
     return torch.cuda.get_device_capability(x.device) >= (8, 0)
@@ -201,7 +206,8 @@ def _processors(device: torch.device) -> int:
 
 @cache
 def _has_triton() -> bool:
-    return find_spec("triton") is not None
+    compiler = os.environ.get("CC") or which("clang") or which("gcc")
+    return bool(compiler) and find_spec("triton") is not None
 
 
 @cache

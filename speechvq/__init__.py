@@ -12,7 +12,16 @@ if TYPE_CHECKING:
     from speechvq.codec import Batch, Codec, Codes
     from speechvq.errors import SpeechVQError
     from speechvq.prior import Prior
-    from speechvq.quantize import Quantized, Quantizer, ResidualQuantizer, VectorQuantizer
+    from speechvq.quantize import (
+        FSQ,
+        LFQ,
+        GroupedQuantizer,
+        GumbelQuantizer,
+        Quantized,
+        Quantizer,
+        ResidualQuantizer,
+        VectorQuantizer,
+    )
 
     __version__: str
 
@@ -20,6 +29,10 @@ _PLACES = {
     "Batch": "speechvq.codec",
     "Codec": "speechvq.codec",
     "Codes": "speechvq.codec",
+    "FSQ": "speechvq.quantize",
+    "GroupedQuantizer": "speechvq.quantize",
+    "GumbelQuantizer": "speechvq.quantize",
+    "LFQ": "speechvq.quantize",
     "Prior": "speechvq.prior",
     "Quantized": "speechvq.quantize",
     "Quantizer": "speechvq.quantize",
@@ -32,6 +45,10 @@ __all__ = [
     "Batch",
     "Codec",
     "Codes",
+    "FSQ",
+    "GroupedQuantizer",
+    "GumbelQuantizer",
+    "LFQ",
     "Prior",
     "Quantized",
     "Quantizer",

@@ -1,5 +1,5 @@
-// The fused search for processors with AVX-512: 32 registers of 16 floats, of which a step fills 24 with scores
-// of 12 codes x 32 rows, so that the two multiply-add units need 14 loads for their 24 products.
+// The fused search for processors with AVX-512: 32 registers of 16 floats, of which a step fills 24 with the
+// scores of 12 codes x 32 rows, so that its 24 multiply-adds need 14 loads.
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>

@@ -1,5 +1,5 @@
-// The fused search for any processor: four floats at a time, which SSE2 and NEON have, and for which a compiler
-// writes plain code where there is nothing of the kind.
+// The fused search for any processor: four floats at a time, as SSE2 and NEON have them. Where there is
+// nothing of the kind, the compiler writes plain code for it.
 #include <cstdint>
 
 #include "kernel.h"

@@ -18,11 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from quantizer_plan import CPU_SETTINGS, CUDA_SETTINGS, GRID, ROWS, Job, Setting, plan
-from quantizer_report import key, merge, show, write
+from quantizer_report import Cell, key, merge, show, write
 from rich.console import Console
 from tqdm import tqdm
 
 RESULTS = Path(__file__).parent / "results"
+FAILED = "failed"
 EXAMPLES = """
 examples:
   python benchmarks/quantizer.py                                    everything; hours, most of them the peers'
@@ -41,49 +42,48 @@ def main() -> int:
     about = _about(settings[0])
     out = asked.out or _place(asked, about["machine"])
     cells = _resumed(out, about) if asked.resume else []
-    done = {key(c) for c in cells if c["row"] != "memory"}
-    jobs = plan(asked.rows, settings, quick=asked.quick, large=asked.large)
-    jobs = [
-        j
-        for j in jobs
-        if j.shape.N in asked.N and j.shape.D in asked.D and j.shape.K in asked.K or j.shape not in GRID
-    ]
+    jobs = [j for j in plan(asked.rows, settings, quick=asked.quick, large=asked.large) if _wanted(j, asked)]
     console = Console(width=200 if not sys.stdout.isatty() else None, highlight=False)
     bar = tqdm(jobs, unit="process", disable=None)
     for job in bar:
-        bar.set_postfix_str(
-            f"{job.setting.name} {job.shape.N}x{job.shape.D}x{job.shape.K} {' '.join(job.rows)}"
-        )
-        rows = [
-            r for r in job.rows if (r, job.shape.N, job.shape.D, job.shape.K, job.setting.name) not in done
-        ]
-        for cell in _run(job, rows, asked):
+        bar.set_postfix_str(f"{job.setting.name} {job.shape.words}: {' '.join(job.rows)}")
+        for cell in _run(job, [row for row in job.rows if not _done(row, job, cells)], asked):
             merge(cells, cell)
             if out:
                 write(out, about, cells)
-    show(cells, settings, console)
+    show(cells, console)
     if out:
         console.print(f"written: {out}")
-    return 1 if any("failed" in c.get("skipped", {}) for c in cells) else 0
+    return 1 if any(FAILED in c.get("skipped", {}) for c in cells) else 0
 
 
-def _run(job: Job, rows: list[str], asked: argparse.Namespace) -> Iterator[dict]:
-    """The cells of a job as its process finishes them; a cell that says so if the process dies."""
+def _wanted(job: Job, asked: argparse.Namespace) -> bool:
+    return all(not getattr(asked, axis) or getattr(job.shape, axis) in getattr(asked, axis) for axis in "NDK")
+
+
+def _done(row: str, job: Job, cells: list[Cell]) -> bool:
+    found = next(
+        (c for c in cells if key(c) == (row, job.shape.N, job.shape.D, job.shape.K, job.setting.name)), {}
+    )
+    return job.only in found.get("mib", {}) if job.only else bool(found)
+
+
+def _run(job: Job, rows: list[str], asked: argparse.Namespace) -> Iterator[Cell]:
+    """The cells of a job as its process finishes them; a process that dies costs the cell it was at."""
     shape = {"N": job.shape.N, "D": job.shape.D, "K": job.shape.K}
-    order = shape | {"rows": rows, "only": job.only, "seconds": asked.seconds, "limit": asked.limit}
-    missing = list(rows)
-    for cell in _ask(job.setting, order):
-        missing.remove(cell["row"])
-        yield cell
-    for row in missing:
-        why = "its process ended before this cell was done: killed, or by an error that stands above"
-        yield {"row": row, "setting": job.setting.name, "skipped": {"failed": why}} | shape
+    order = shape | {"only": job.only, "seconds": asked.seconds, "limit": asked.limit}
+    while rows:
+        for cell in _ask(job.setting, order | {"rows": rows}):
+            rows = rows[1:]
+            yield cell
+        if rows:
+            why = "its process died: killed, or by an error that stands above"
+            yield shape | {"row": rows[0], "setting": job.setting.name, "skipped": {FAILED: why}}
+            rows = rows[1:]
 
 
-def _ask(setting: Setting, order: dict[str, object]) -> Iterator[dict]:
+def _ask(setting: Setting, order: dict[str, object]) -> Iterator[Cell]:
     command = [sys.executable, str(Path(__file__).with_name("quantizer_cell.py"))]
-    if not order.get("rows") and not order.get("describe"):
-        return
     with subprocess.Popen(
         command,
         env=os.environ | setting.environment,
@@ -130,14 +130,14 @@ def _place(asked: argparse.Namespace, machine: dict[str, str]) -> Path | None:
     return RESULTS / f"quantizer-{name}.json"
 
 
-def _resumed(out: Path | None, about: dict[str, object]) -> list[dict]:
+def _resumed(out: Path | None, about: dict[str, object]) -> list[Cell]:
     if out is None or not out.exists():
         return []
     before = json.loads(out.read_text())
     if before["machine"] != about["machine"]:
         raise SystemExit(f"{out} is from another machine or other libraries; name another file with --out")
     # Of a process that died nothing is kept, so that it is tried again.
-    return [c for c in before["cells"] if "failed" not in c.get("skipped", {})]
+    return [c for c in before["cells"] if FAILED not in c.get("skipped", {})]
 
 
 def _arguments() -> argparse.Namespace:
@@ -151,7 +151,9 @@ def _arguments() -> argparse.Namespace:
     add("--settings", type=names, help=f"of {','.join(s.name for s in CPU_SETTINGS)} (default: all)")
     for axis, what in (("N", "vectors"), ("D", "channels"), ("K", "codes")):
         sizes = sorted({getattr(shape, axis) for shape in GRID})
-        add(f"--{axis}", type=numbers, default=sizes, help=f"{what}, of {','.join(map(str, sizes))}")
+        add(
+            f"--{axis}", type=numbers, help=f"only shapes with so many {what}, of {','.join(map(str, sizes))}"
+        )
     add("--seconds", type=float, default=5.0, help="time for a cell, if its calls are shorter (%(default)s)")
     add("--limit", type=float, default=16.0, help="GiB that a peer may take in a cell (%(default)s)")
     add("--large", action="store_true", help="the shared row at N 32768 too")

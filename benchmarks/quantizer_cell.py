@@ -14,7 +14,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 import torch
-from quantizer_clock import clock_for, race, rise, summary
+from quantizer_clock import race, rise, stopwatch, summary, touch
 from quantizer_plan import CPU_SETTINGS, CUDA_SETTINGS, GIB, MEMORY, Setting, Shape
 from quantizer_rows import checks, field_of, memory_call
 
@@ -47,13 +47,17 @@ def cell(row: str, shape: Shape, setting: Setting, asked: dict) -> dict[str, obj
             # Once at a small size: what is loaded or built at the first call is not the step's.
             memory_call(asked["only"], Shape(64, shape.D, 64), device)()
             call = memory_call(asked["only"], shape, device)
+            return found | {"mib": {asked["only"]: rise(call, cuda=setting.cuda)}}
         except ImportError as error:
             return found | {"skipped": {asked["only"]: f"not here: {error}"}}
-        return found | {"mib": {asked["only"]: rise(call, cuda=setting.cuda)}}
+        except OSError as error:
+            return found | {"skipped": {asked["only"]: f"this system does not tell its peak memory: {error}"}}
     field = field_of(row, shape, device, int(asked["limit"] * GIB))
-    clock = clock_for(threads=setting.threads, cuda=setting.cuda)
+    if setting.neutral and not setting.cuda:
+        touch(field.largest)
+    watch = stopwatch(threads=setting.threads, cuda=setting.cuda)
     samples = race(
-        field.runners, clock, seconds=asked["seconds"], first_counts=not (setting.neutral or setting.cuda)
+        field.runners, watch, seconds=asked["seconds"], first_counts=not (setting.neutral or setting.cuda)
     )
     times = {name: summary(taken) for name, taken in samples.items()}
     return found | {"times": times, "skipped": field.skipped} | checks(row, field)

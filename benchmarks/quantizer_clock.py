@@ -14,6 +14,9 @@ RESET_EVERY = 100
 SHORTEST = 1e-3
 """Seconds that a sample should take at least; shorter calls are repeated within a sample."""
 
+type Stopwatch = Callable[[Callable[[], object], int], tuple[float, object]]
+"""Calls something so many times; returns the seconds that took and what the last call returned."""
+
 
 @dataclass
 class Contestant:
@@ -33,46 +36,49 @@ class Contestant:
     calls: int = 0
     first: object = None
 
-    def sample(self, clock: Callable[[], float], inner: int) -> float:
+    def sample(self, watch: Stopwatch, inner: int) -> float:
         """Seconds per call over ``inner`` calls in a row."""
         if self.reset and self.calls and self.calls // RESET_EVERY != (self.calls + inner) // RESET_EVERY:
             self.reset()
         self.calls += inner
-        result, begin = None, clock()
-        for _ in range(inner):
-            result = self.call()
-        spent = (clock() - begin) / inner
+        seconds, result = watch(self.call, inner)
         if self.first is None:
             self.first = result
-        return spent
+        return seconds / inner
 
 
-def clock_for(*, threads: int, cuda: bool) -> Callable[[], float]:
+def stopwatch(*, threads: int, cuda: bool) -> Stopwatch:
     """Process CPU time with one thread, which others on the machine do not lengthen; else wall time.
 
-    On a GPU the wall clock is read after the device is done, from events on its own time line.
+    On a GPU, the time between two events on the device's own time line.
     """
     if cuda:
-        return _device_clock()
-    return time.process_time if threads == 1 else time.perf_counter
+        return _between_events
+    clock = time.process_time if threads == 1 else time.perf_counter
+
+    def watch(call: Callable[[], object], count: int) -> tuple[float, object]:
+        result, begin = None, clock()
+        for _ in range(count):
+            result = call()
+        return clock() - begin, result
+
+    return watch
 
 
-def _device_clock() -> Callable[[], float]:
+def _between_events(call: Callable[[], object], count: int) -> tuple[float, object]:
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
-    start = torch.cuda.Event(enable_timing=True)
-    start.record()
-
-    def read() -> float:
-        now = torch.cuda.Event(enable_timing=True)
-        now.record()
-        now.synchronize()
-        return start.elapsed_time(now) / 1e3
-
-    return read
+    begin.record()
+    result = None
+    for _ in range(count):
+        result = call()
+    end.record()
+    torch.cuda.synchronize()
+    return begin.elapsed_time(end) / 1e3, result
 
 
 def race(
-    contestants: list[Contestant], clock: Callable[[], float], *, seconds: float, first_counts: bool
+    contestants: list[Contestant], watch: Stopwatch, *, seconds: float, first_counts: bool
 ) -> dict[str, list[float]]:
     """Samples (seconds per call) of everybody, taken in turns until ``seconds`` of wall time are over.
 
@@ -83,12 +89,12 @@ def race(
     samples: dict[str, list[float]] = {c.name: [] for c in contestants}
     expected, racing = {}, []
     for c in contestants:
-        expected[c.name] = c.sample(clock, 1)
+        expected[c.name] = c.sample(watch, 1)
         if expected[c.name] > 4 * seconds and (first_counts or not c.main):
             samples[c.name].append(expected[c.name])
             continue
         if expected[c.name] < seconds / 4:  # the first call is never like the others
-            expected[c.name] = c.sample(clock, 1)
+            expected[c.name] = c.sample(watch, 1)
         racing.append(c)
     slowest = max((expected[c.name] for c in racing), default=0.0)
     begin, rounds = time.perf_counter(), 0
@@ -96,7 +102,7 @@ def race(
         for c in racing if rounds % 2 == 0 else racing[::-1]:
             inner = max(1, round(SHORTEST / max(expected[c.name], 1e-6)))
             times = min(10, max(1, round(slowest / (10 * inner * max(expected[c.name], 1e-6)))))
-            samples[c.name] += [c.sample(clock, inner) for _ in range(times)]
+            samples[c.name] += [c.sample(watch, inner) for _ in range(times)]
         rounds += 1
         spent = time.perf_counter() - begin
         if spent > seconds and (rounds >= 3 or spent > 3 * seconds):
@@ -131,20 +137,25 @@ def rise(call: Callable[[], object], *, cuda: bool) -> float:
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     ctypes.CDLL(None).malloc_trim(0)  # what lies freed in the heap would hide part of the rise
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew at what is resident now
-    before = _peak()
+    before = _kilobytes("/proc/self/status", "VmHWM")
     call()
-    return _peak() - before
-
-
-def _peak() -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    return (_kilobytes("/proc/self/status", "VmHWM") - before) / 1024
 
 
 def available() -> int:
-    """Bytes that the machine can still give; a lot where it does not tell."""
-    info = Path("/proc/meminfo")
-    if not info.exists():
+    """Bytes that this process may hold without the machine running out; a lot where it does not tell."""
+    if not Path("/proc/meminfo").exists():
         return 1 << 62
-    lines = info.read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    free, held = _kilobytes("/proc/meminfo", "MemAvailable"), _kilobytes("/proc/self/status", "VmRSS")
+    return 1024 * (free * 9 // 10 + held)
+
+
+def touch(size: int) -> None:
+    """Have ``size`` bytes in the heap already, so that a slow contestant's few calls find their pages."""
+    if size < available():
+        torch.empty(size, dtype=torch.uint8).fill_(1)
+
+
+def _kilobytes(file: str, name: str) -> int:
+    lines = Path(file).read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))

@@ -20,6 +20,11 @@ class Shape:
     K: int
 
     @property
+    def words(self) -> str:
+        """As it is written in tables."""
+        return f"{self.N} x {self.D} x {self.K}"
+
+    @property
     def scores(self) -> int:
         """Bytes of one N x K matrix of float32, the unit that the peers' memory is counted in."""
         return 4 * self.N * self.K
@@ -43,13 +48,8 @@ class Setting:
         if not self.neutral or self.cuda:
             return threads
         keep = str(64 * GIB)
-        # glibc: no block is mapped on its own, none is given back. The last line is for glibc versions
-        # that refuse a threshold above 32 MiB.
-        return threads | {
-            "MALLOC_MMAP_THRESHOLD_": keep,
-            "MALLOC_TRIM_THRESHOLD_": keep,
-            "MALLOC_MMAP_MAX_": "0",
-        }
+        # glibc: no block is mapped on its own, and none is given back.
+        return threads | {"MALLOC_MMAP_THRESHOLD_": keep, "MALLOC_TRIM_THRESHOLD_": keep}
 
 
 CPU_SETTINGS = (
@@ -156,6 +156,7 @@ def plan(rows: list[str], settings: list[Setting], *, quick: bool, large: bool) 
     if "memory" in rows:
         shapes = ROWS["memory"].quick if quick else ROWS["memory"].shapes
         setting = CUDA_SETTINGS[0] if settings[0].cuda else MEMORY
+        names = ("ours",) if quick else ("ours", "ours eval", "vqp")
         for shape in sorted(shapes, key=lambda s: (s.N * s.K, s.D)):
-            jobs += [Job(("memory",), shape, setting, only) for only in ("ours", "ours eval", "vqp")]
+            jobs += [Job(("memory",), shape, setting, only) for only in names]
     return jobs

@@ -3,14 +3,12 @@
 import json
 from pathlib import Path
 
-from quantizer_plan import CPU_SETTINGS, MEMORY, ROWS, Row, Setting, Shape
+from quantizer_plan import CPU_SETTINGS, MEMORY, ROWS, Row, Shape
 from rich.console import Console
 from rich.table import Table
 
 type Cell = dict
 """What `quantizer_cell.cell` returns."""
-
-HEADERS = {"vqp": "vqp", "product": "product"}
 
 
 def key(cell: Cell) -> tuple[str, int, int, int, str]:
@@ -67,7 +65,7 @@ def summarise(cells: list[Cell]) -> list[dict[str, object]]:
             least, aim = row.bar(shape)
             found.append({
                 "row": row.name, "setting": setting, "worst": worst[0], "unit": row.unit,
-                "at": [shape.N, shape.D, shape.K], "bar": least, "aim": aim,
+                "at": shape.words, "bar": least, "aim": aim,
                 "shapes": len(measured), "judged": judged(setting),
                 "met": sum(row.reached(v, row.bar(_shape(c))[0]) for v, c in measured),
                 "aims met": sum(row.reached(v, row.bar(_shape(c))[1]) for v, c in measured),
@@ -87,41 +85,54 @@ def _margin(row: Row, figure: float, cell: Cell) -> float:
 def write(path: Path, about: dict[str, object], cells: list[Cell]) -> None:
     """The file beside the tables; whole or not at all, so that a killed run leaves the last good one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(about | {"summary": summarise(cells), "cells": cells}, indent=1) + "\n"
+    lists = {
+        name: [json.dumps(line) for line in lines]
+        for name, lines in (("summary", summarise(cells)), ("cells", cells))
+    }
+    parts = [f'"{name}": {json.dumps(what)}' for name, what in about.items()]
+    parts += [f'"{name}": [\n  ' + ",\n  ".join(lines) + "\n ]" for name, lines in lists.items()]
+    text = "{\n " + ",\n ".join(parts) + "\n}\n"
     beside = path.with_suffix(".part")
     beside.write_text(text)
     beside.replace(path)
 
 
-def show(cells: list[Cell], settings: list[Setting], console: Console) -> None:
-    """All tables."""
+def show(cells: list[Cell], console: Console) -> None:
+    """All tables: a row's times in the setting that is judged, and the ratios in the others beside them."""
     for row in ROWS.values():
-        for setting in (*settings, MEMORY):
-            mine = [c for c in cells if c["row"] == row.name and c["setting"] == setting.name]
-            if mine:
-                console.print(_table(row, setting, mine))
+        mine = [c for c in cells if c["row"] == row.name]
+        if mine:
+            console.print(_table(row, mine))
     console.print(_summary_table(summarise(cells)))
     for cell in cells:
         for name, why in cell.get("skipped", {}).items():
             console.print(
-                f"left out: {name} in {cell['row']} at {_words(_shape(cell))}, {cell['setting']}: {why}"
+                f"left out: {name} in {cell['row']} at {_shape(cell).words}, {cell['setting']}: {why}"
             )
 
 
-def _table(row: Row, setting: Setting, cells: list[Cell]) -> Table:
-    part = "mib" if row.unit == "MiB" else "times"
-    names = list(dict.fromkeys(name for c in cells for name in c.get(part, {})))
-    title = f"{row.title}  [{setting.name}]  {'MiB' if part == 'mib' else 'ms'}"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in ("N", "D", "K", *names):
+def _table(row: Row, cells: list[Cell]) -> Table:
+    settings = list(dict.fromkeys(c["setting"] for c in cells))
+    first = next((s for s in settings if judged(s)), settings[0])
+    part, shown_in = ("mib", "MiB") if row.unit == "MiB" else ("times", "ms")
+    main = [c for c in cells if c["setting"] == first]
+    names = list(dict.fromkeys(name for c in main for name in c.get(part, {})))
+    ratio = f"{peer_of(row, cells[0])}/ours" if row.unit == "x" else row.unit
+    table = Table(title=f"{row.title}; {shown_in}, {first}", title_justify="left", box=None, pad_edge=False)
+    others = [s for s in settings if s != first]
+    for column in ("N", "D", "K", *names, ratio, "bar", "aim", "", *others):
         table.add_column(column, justify="right")
-    for column in (peer_of(row, cells[0]) + "/ours" if row.unit == "x" else row.unit, "bar", "aim", ""):
-        table.add_column(column, justify="right")
-    table.add_column("inertia" if row.name == "kmeans" else "other codes")
-    for cell in sorted(cells, key=lambda c: (c["K"], c["D"], c["N"])):
+    table.add_column(
+        "inertia" if row.name == "kmeans" else "other codes than ours" if row.name != "memory" else ""
+    )
+    for cell in sorted(main, key=lambda c: (c["K"], c["D"], c["N"])):
         figures = [cell.get(part, {}).get(name) for name in names]
         shown = [_short(f["ms"] if isinstance(f, dict) else f) for f in figures]
-        table.add_row(*(str(cell[a]) for a in "NDK"), *shown, *_verdict(row, cell), _agreement(cell))
+        same = {c["setting"]: c for c in cells if _shape(c) == _shape(cell)}
+        beside = [_short(value(same[s])) if s in same else "-" for s in others]
+        table.add_row(
+            *(str(cell[axis]) for axis in "NDK"), *shown, *_verdict(row, cell), *beside, _agreement(cell)
+        )
     return table
 
 
@@ -141,35 +152,27 @@ def _agreement(cell: Cell) -> str:
         inertia = cell["inertia"]
         mine = inertia.get("ours", 0)
         return ", ".join(f"{n} {i:.4f} ({100 * (mine / i - 1):+.2f} %)" for n, i in inertia.items())
-    parts = []
+    parts, reasons_for = [], {"ties": "ties", "ours": "ours nearer", "theirs": "theirs nearer"}
     for name, d in cell.get("differ", {}).items():
         if name in ("vqp", "faiss", "flash", "cdist"):
-            reasons = [
-                f"{d[k]} {w}"
-                for k, w in (("ties", "ties"), ("ours", "ours nearer"), ("theirs", "theirs nearer"))
-                if d[k]
-            ]
+            reasons = [f"{d[k]} {words}" for k, words in reasons_for.items() if d[k]]
             parts.append(f"{name} {d['rows']}" + (f" ({', '.join(reasons)})" if reasons else ""))
     return "; ".join(parts)
 
 
 def _summary_table(lines: list[dict]) -> Table:
     table = Table(title="worst over the grid", title_justify="left", box=None, pad_edge=False)
-    for column in ("row", "setting", "worst", "at N, D, K", "bar", "aim", "bar met", "aim met"):
+    for column in ("row", "setting", "worst", "at N x D x K", "bar", "aim", "bar met", "aim met"):
         table.add_column(column, justify="left" if column in ("row", "setting") else "right")
     for line in lines:
         shown = f"{_short(line['worst'])}{' ' if line['unit'] != 'x' else ''}{line['unit']}"
         verdict = f"{line['met']} of {line['shapes']}" if line["judged"] else ""
         aims = f"{line['aims met']} of {line['shapes']}" if line["judged"] else ""
         table.add_row(
-            line["row"], line["setting"], shown, ", ".join(map(str, line["at"])),
+            line["row"], line["setting"], shown, line["at"],
             _short(line["bar"]), _short(line["aim"]), verdict, aims,
         )  # fmt: skip
     return table
-
-
-def _words(shape: Shape) -> str:
-    return f"{shape.N} x {shape.D} x {shape.K}"
 
 
 def _short(figure: float | None) -> str:

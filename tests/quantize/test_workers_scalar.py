@@ -43,7 +43,7 @@ def test_both_workers_hold_the_same(found, name):
 
 @pytest.mark.parametrize("name", ["fsq", *LFQS, *GUMBELS])
 def test_two_halves_are_the_whole(found, name):
-    """The weights after four steps of gradients averaged over the workers, the losses and the figures."""
+    """The weights after two steps of gradients averaged over the workers, the losses and the figures."""
     first, alone = found[0][name], found[2][name]
     torch.testing.assert_close(first["state"], alone["state"], atol=2e-6, rtol=1e-5)
     torch.testing.assert_close(first["losses"], alone["losses"], atol=2e-6, rtol=1e-5)

@@ -16,7 +16,7 @@ from speechvq.quantize.gumbel import GumbelQuantizer
 from speechvq.quantize.lookup_free import LFQ, BitEntropy
 from speechvq.quantize.scalar import FSQ
 
-DIM, STEPS, BATCH = 4, 4, 4
+DIM, STEPS, BATCH = 4, 2, 4
 ENTROPY = BitEntropy(weight=1.0, temperature=1.0)
 
 SCENARIOS = {
@@ -69,7 +69,7 @@ def part(name, rank, world):
 
 
 def train(name, rank, world):
-    """Four steps; then an evaluation that the workers do not all take part in."""
+    """Two steps; then an evaluation that the workers do not all take part in."""
     torch.manual_seed(5)
     model = Model(SCENARIOS[name]())
     torch.manual_seed(5 + rank)

@@ -62,8 +62,8 @@ bool usable() {
     return known;
 }
 
-Packed* pack(const float* codes, int64_t K, int64_t D, const float* middle) {
-    return reinterpret_cast<Packed*>(make_book(codes, K, D, middle));
+Packed* pack(const float* codes, int64_t K, int64_t D, const float*) {
+    return reinterpret_cast<Packed*>(make_book(codes, K, D));
 }
 
 void find(const Packed* packed, const float* x, int64_t stride, int64_t rows, int64_t* indices) {

@@ -11,15 +11,30 @@ inline void release_book(Book* book) {
     delete book;
 }
 
-inline Book* make_book(const float* codes, int64_t K, int64_t D, const float* middle) {
+// About the mean of the codes, from some of them. Any point is right; this one makes the bounds small, which
+// the caller's (on a coarse grid, for the sake of kernels that round) would not.
+inline void choose_middle(Book& book) {
+    constexpr int64_t SOME = 512;
+    const int64_t apart = book.K > SOME ? book.K / SOME : 1, count = (book.K + apart - 1) / apart;
+    for (int64_t d = 0; d < book.D; d++) book.middle[d] = 0;
+    for (int64_t k = 0; k < book.K; k += apart)
+        for (int64_t d = 0; d < book.D; d++) {
+            const float value = book.codes[k * book.D + d] / float(count);
+            book.middle[d] += std::fabs(value) < NEVER ? value : 0;
+        }
+    for (int64_t d = 0; d < book.D; d++)
+        if (!std::isfinite(book.middle[d])) book.middle[d] = 0;
+}
+
+inline Book* make_book(const float* codes, int64_t K, int64_t D) {
     Book* book = new (std::nothrow) Book();
     if (!book) return nullptr;
     book->codes = codes, book->K = K, book->D = D;
     book->middle = lines_of<float>(D);
     // Three products of up to ten channels fit into one tile: they cost what one does.
     if (book->middle) {
-        std::memcpy(book->middle, middle, D * sizeof(float));
-        book->coarse = make_level(codes, K, D, middle, 3 * D <= STEP ? 3 : 1);
+        choose_middle(*book);
+        book->coarse = make_level(codes, K, D, book->middle, 3 * D <= STEP ? 3 : 1);
     }
     if (book->coarse) return book;
     release_book(book);

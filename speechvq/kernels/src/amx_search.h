@@ -26,6 +26,12 @@ struct Candidate {
     float least;  // score - e
 };
 
+// A block that holds a candidate for some rows (bits) of a group.
+struct Hit {
+    int32_t block;
+    uint32_t rows;
+};
+
 // What one thread needs for a chunk. Kept between calls: fresh pages would cost more than the search.
 struct Desk {
     char* memory = nullptr;
@@ -33,7 +39,8 @@ struct Desk {
     uint16_t *tiles, *parts;
     float *minima, *reach, *bound;
     double* distance;
-    int32_t *counts, *hits;
+    int32_t* counts;
+    Hit* hits;
     Candidate* candidates;
 
     ~Desk() { std::free(memory); }
@@ -80,21 +87,22 @@ struct Rows {
     const float* at(int64_t row) const { return x + ids[row] * stride; }
 };
 
-// Row `row` as parts; how far its scores may be off, and whether it can be searched this way.
+// Row `row` as parts, and how far its scores may be off. A row that is missing, not finite, or whose squares
+// would not be, is searched as zero with a bound below everything, so that it never has a candidate.
 AMX inline void place_row(const Level& level, const float* middle, const Rows& rows, int64_t row, Desk& desk) {
     uint16_t* parts = desk.parts + row % LANES * level.width;
-    desk.reach[row] = 0, desk.bound[row] = -INFINITY;
-    if (row >= rows.count) {
+    Squares squares = {INFINITY, 0, 0};
+    if (row < rows.count) squares = divide<true>(level, middle, rows.at(row), parts);
+    const float whole = norm(level, squares.whole), rest = norm(level, squares.rest);
+    if (!(whole + level.largest < 1e18f)) {
         std::memset(parts, 0, level.width * sizeof *parts);
+        desk.reach[row] = 0, desk.bound[row] = -INFINITY;
         return;
     }
-    const Squares squares = divide<true>(level, middle, rows.at(row), parts);
     for (int i = 0; level.lifted && i < 3; i++) parts[level.splits * level.D + i] = 0x3f80;  // 1
-    const float whole = norm(level, squares.whole), rest = norm(level, squares.rest);
-    if (!(whole + level.largest < 1e18f)) return;  // not finite, or its squares would not be
     const float reach = rest + (whole + rest) * level.rest + norm(level, squares.low) * level.low;
     desk.reach[row] = (reach + level.grain * whole) * (1 + level.grain);
-    desk.bound[row] = INFINITY;
+    desk.bound[row] = NEVER / 2;
 }
 
 AMX inline void place_rows(const Level& level, const float* middle, const Rows& rows, int64_t groups, Desk& desk) {
@@ -108,46 +116,49 @@ AMX inline __m512 error_of(const Level& level, int64_t block, __m512 reach) {
     return _mm512_fmadd_ps(reach, _mm512_set1_ps(level.reach[2 * block]), _mm512_set1_ps(level.reach[2 * block + 1]));
 }
 
-// Notes the codes of one block that may be nearest to the rows of one group.
-AMX inline int64_t note(const Level& level, int64_t block, int64_t group, Desk& desk, int64_t noted) {
-    alignas(64) float scores[256];
-    multiply_one(level, block, desk.tiles + group * LANES * level.width, scores);
-    const __m512 bound = _mm512_load_ps(desk.bound + group * LANES);
-    const __m512 error = error_of(level, block, _mm512_load_ps(desk.reach + group * LANES));
-    for (int64_t i = 0; i < LANES; i++) {
-        const __m512 low = _mm512_sub_ps(_mm512_load_ps(scores + i * LANES), error);
-        __mmask16 near = _mm512_cmp_ps_mask(low, bound, _CMP_LE_OQ);
-        if (!near) continue;
-        alignas(64) float lows[LANES];
+// Notes the codes of one block, by its scores, that may be nearest to the rows of one group.
+AMX inline int64_t note(const Level& level, const Hit& hit, int64_t group, const float* scores, Desk& desk,
+                        int64_t noted) {
+    alignas(64) float lows[LANES];
+    const __m512i column = _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), _mm512_set1_epi32(LANES));
+    for (unsigned lanes = hit.rows; lanes; lanes &= lanes - 1) {
+        const int lane = __builtin_ctz(lanes);
+        const int32_t row = int32_t(group * LANES + lane);
+        const float off = desk.reach[row] * level.reach[2 * hit.block] + level.reach[2 * hit.block + 1];
+        const __m512 low = _mm512_sub_ps(_mm512_i32gather_ps(column, scores + lane, 4), _mm512_set1_ps(off));
+        unsigned near = _mm512_cmp_ps_mask(low, _mm512_set1_ps(desk.bound[row]), _CMP_LE_OQ);
         _mm512_store_ps(lows, low);
         for (; near; near &= near - 1) {
-            const int lane = __builtin_ctz(near);
-            const int32_t row = int32_t(group * LANES + lane);
-            if (desk.counts[row]++ == MOST) desk.bound[row] = -INFINITY;
-            if (desk.counts[row] <= MOST)
-                desk.candidates[noted++] = {row, level.order[block * LANES + i], lows[lane]};
+            const int i = __builtin_ctz(near);
+            if (desk.counts[row]++ >= MOST) {
+                desk.bound[row] = -INFINITY;
+                continue;
+            }
+            desk.candidates[noted++] = {row, level.order[hit.block * LANES + i], lows[i]};
         }
     }
     return noted;
 }
 
-// Lowers the bounds of a group by the minima of a span, then notes what may be nearest.
-AMX inline int64_t settle(const Level& level, int64_t first, int64_t last, int64_t group, Desk& desk, int64_t noted) {
+// Finds the blocks that hold codes which may be nearest to the rows of a group, and notes these. A block is
+// multiplied while the one before it is looked through.
+AMX inline int64_t settle(const Level& level, int64_t first, int64_t last, int64_t group, Desk& desk,
+                          int64_t noted) {
+    alignas(64) float scores[2][256];
     const float* minima = desk.minima + group * (last - first) * LANES;
-    const __m512 reach = _mm512_load_ps(desk.reach + group * LANES);
-    __m512 bound = _mm512_load_ps(desk.bound + group * LANES);
-    for (int64_t b = first; b < last; b++) {
-        const __m512 low = _mm512_load_ps(minima + (b - first) * LANES);
-        bound = _mm512_min_ps(bound, _mm512_add_ps(low, error_of(level, b, reach)));
-    }
-    _mm512_store_ps(desk.bound + group * LANES, bound);
+    const __m512 bound = _mm512_load_ps(desk.bound + group * LANES);
     int64_t hits = 0;
     for (int64_t b = first; b < last; b++) {
-        const __m512 low = _mm512_load_ps(minima + (b - first) * LANES);
-        desk.hits[hits] = int32_t(b);
-        hits += _mm512_cmp_ps_mask(_mm512_sub_ps(low, error_of(level, b, reach)), bound, _CMP_LE_OQ) != 0;
+        const unsigned rows = _mm512_cmp_ps_mask(_mm512_load_ps(minima + (b - first) * LANES), bound, _CMP_LE_OQ);
+        desk.hits[hits] = {int32_t(b), rows};
+        hits += rows != 0;
     }
-    for (int64_t i = 0; i < hits; i++) noted = note(level, desk.hits[i], group, desk, noted);
+    const uint16_t* tiles = desk.tiles + group * LANES * level.width;
+    if (hits) multiply_one(level, desk.hits[0].block, tiles, scores[0]);
+    for (int64_t i = 0; i < hits; i++) {
+        if (i + 1 < hits) multiply_one(level, desk.hits[i + 1].block, tiles, scores[(i + 1) % 2]);
+        noted = note(level, desk.hits[i], group, scores[i % 2], desk, noted);
+    }
     return noted;
 }
 
@@ -201,11 +212,12 @@ AMX inline int64_t search(const Book& book, const Level& level, const Rows& rows
     }
     place_rows(level, book.middle, rows, groups, desk);
     std::memset(desk.counts, 0, groups * LANES * sizeof *desk.counts);
+    const Groups all = {groups, desk.tiles, desk.reach, desk.bound, desk.minima};
     const Tiles tiles;
     int64_t noted = 0;
     for (int64_t first = 0; first < level.blocks; first += span) {
         const int64_t last = first + span < level.blocks ? first + span : level.blocks;
-        (level.lifted ? sweep<true> : sweep<false>)(level, first, last, desk.tiles, groups, desk.minima);
+        (level.lifted ? sweep<true> : sweep<false>)(level, first, last, all);
         for (int64_t g = 0; g < groups; g++) noted = settle(level, first, last, g, desk, noted);
     }
     return decide(book, rows, desk, noted, indices, lost);

@@ -19,12 +19,12 @@ struct alignas(64) TileShapes {
     uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
+// In memory for good: the compiler does not know that the instruction reads all of it.
+constexpr TileShapes SHAPES;
+
 // The tiles of this thread, as long as this lives.
 struct Tiles {
-    AMX Tiles() {
-        const TileShapes shapes;
-        _tile_loadconfig(&shapes);
-    }
+    AMX Tiles() { _tile_loadconfig(&SHAPES); }
     AMX ~Tiles() { _tile_release(); }
 };
 
@@ -73,76 +73,108 @@ AMX inline __m512 least(const float* scores) {
     return _mm512_min_ps(_mm512_min_ps(low[0], low[1]), _mm512_min_ps(low[2], low[3]));
 }
 
-// The scores of two blocks x two groups, and where their minima go.
-struct Pending {
-    float* scores;   // block 0 group 0, block 0 group 1, block 1 group 0, block 1 group 1
-    float* minima;   // of block 0 and group 0
-    int64_t apart;   // floats from group to group
+// Two blocks x two groups under way: where what comes of them goes.
+struct Square {
+    const float* limits;  // of block 0: p, rounding
+    const float* reach;   // of group 0
+    float* bound;         // of group 0: lowered to score + e
+    float* minima;        // of block 0 and group 0: becomes score - e
+    int64_t apart;        // floats from group to group
 };
 
-AMX inline void reduce(const Pending& done) {
-    _mm512_store_ps(done.minima, least(done.scores));
-    _mm512_store_ps(done.minima + done.apart, least(done.scores + 256));
-    _mm512_store_ps(done.minima + LANES, least(done.scores + 512));
-    _mm512_store_ps(done.minima + done.apart + LANES, least(done.scores + 768));
+// Reduces one tile: `quarter` is 2 * block + group.
+AMX inline void reduce(const Square& square, const float* scores, int quarter) {
+    const int block = quarter / 2, group = quarter % 2;
+    const __m512 low = least(scores + quarter * 256);
+    const __m512 error = _mm512_fmadd_ps(_mm512_load_ps(square.reach + group * LANES),
+                                         _mm512_set1_ps(square.limits[2 * block]),
+                                         _mm512_set1_ps(square.limits[2 * block + 1]));
+    float* bound = square.bound + group * LANES;
+    _mm512_store_ps(bound, _mm512_min_ps(_mm512_add_ps(low, error), _mm512_load_ps(bound)));
+    _mm512_store_ps(square.minima + group * square.apart + block * LANES, _mm512_sub_ps(low, error));
 }
 
-template <bool LIFTED>
-AMX inline void multiply(const Level& level, int64_t block, const uint16_t* group, float* scores) {
-    const uint16_t* codes = level.parts + block * LANES * level.width;
-    const uint16_t* other_codes = codes + LANES * level.width;
-    const uint16_t* other_group = group + LANES * level.width;
-    const int64_t line = level.width * sizeof(uint16_t);
-    if (LIFTED) {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    } else {
-        const float* start = level.start + block * 256;
-        _tile_loadd(0, start, 64);
-        _tile_loadd(1, start, 64);
-        _tile_loadd(2, start + 256, 64);
-        _tile_loadd(3, start + 256, 64);
+// Stores a finished tile and starts it anew, then reduces the one stored a square before.
+#define TURN_OVER(tile, start)                           \
+    _tile_stored(tile, done + tile * 256, 64);           \
+    if (LIFTED) {                                        \
+        _tile_zero(tile);                                \
+    } else {                                             \
+        _tile_loadd(tile, (start) + tile / 2 * 256, 64); \
     }
-    for (int64_t step = 0; step < level.steps; step++) {
+
+// Multiplies one square into tiles 0 to 3. The scores before it go from the tiles to `done`; the ones before
+// those, `older`, are reduced into `square`, all between the products, which take longer.
+template <bool LIFTED>
+AMX inline void multiply(const Level& level, int64_t block, const uint16_t* group, float* done,
+                         const Square& square, const float* older) {
+    const int64_t apart = LANES * level.width, line = level.width * sizeof(uint16_t);
+    const uint16_t* codes = level.parts + block * apart;
+    const float* start = LIFTED ? nullptr : level.start + block * 256;
+    _tile_loadd(4, codes, line);
+    _tile_loadd(6, group, 64);
+    TURN_OVER(0, start)
+    _tile_dpbf16ps(0, 4, 6);
+    reduce(square, older, 0);
+    _tile_loadd(7, group + apart, 64);
+    TURN_OVER(1, start)
+    _tile_dpbf16ps(1, 4, 7);
+    reduce(square, older, 1);
+    _tile_loadd(5, codes + apart, line);
+    TURN_OVER(2, start)
+    _tile_dpbf16ps(2, 5, 6);
+    reduce(square, older, 2);
+    TURN_OVER(3, start)
+    _tile_dpbf16ps(3, 5, 7);
+    reduce(square, older, 3);
+    for (int64_t step = 1; step < level.steps; step++) {
         _tile_loadd(4, codes + step * STEP, line);
         _tile_loadd(6, group + step * TILE, 64);
         _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, other_group + step * TILE, 64);
+        _tile_loadd(7, group + apart + step * TILE, 64);
         _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, other_codes + step * STEP, line);
+        _tile_loadd(5, codes + apart + step * STEP, line);
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
     }
-    _tile_stored(0, scores, 64);
-    _tile_stored(1, scores + 256, 64);
-    _tile_stored(2, scores + 512, 64);
-    _tile_stored(3, scores + 768, 64);
 }
+#undef TURN_OVER
 
-// The least scores of blocks [first, last) for an even number of groups into minima (groups, last - first, 16).
+// What a sweep reads and writes for the groups of a chunk.
+struct Groups {
+    int64_t count;          // even
+    const uint16_t* tiles;  // (count, steps, 16, 32)
+    const float* reach;     // (count, 16)
+    float* bound;           // (count, 16)
+    float* minima;          // (count, blocks of the span, 16): the least score - e
+};
+
+// Blocks [first, last) against all groups.
 template <bool LIFTED>
-AMX void sweep(const Level& level, int64_t first, int64_t last, const uint16_t* tiles, int64_t groups,
-               float* minima) {
-    alignas(64) float desk[2][1024];
-    const int64_t block_bytes = LANES * (level.width * 2 + (LIFTED ? 0 : 64));
+AMX void sweep(const Level& level, int64_t first, int64_t last, const Groups& groups) {
+    alignas(64) float desk[2][1024] = {}, scrap[6 * LANES] = {};
+    const int64_t apart = (last - first) * LANES, block_bytes = LANES * (level.width * 2 + (LIFTED ? 0 : 64));
     const int64_t panel = PANEL_BYTES / block_bytes > 2 ? PANEL_BYTES / block_bytes / 2 * 2 : 2;
-    Pending before = {nullptr, nullptr, (last - first) * LANES};
-    bool side = false;
+    Square before = {scrap, scrap, scrap, scrap + 2 * LANES, 2 * LANES}, older = before;
+    int side = 0;
     __asm__ volatile("" ::: "memory");  // what was written before is what the tiles load
     for (int64_t from = first; from < last; from += panel) {
         const int64_t to = from + panel < last ? from + panel : last;
-        for (int64_t g = 0; g < groups; g += 2) {
-            for (int64_t b = from; b < to; b += 2, side = !side) {
-                multiply<LIFTED>(level, b, tiles + g * LANES * level.width, desk[side]);
-                if (before.scores) reduce(before);
-                before.scores = desk[side];
-                before.minima = minima + (g * (last - first) + b - first) * LANES;
+        for (int64_t g = 0; g < groups.count; g += 2) {
+            for (int64_t b = from; b < to; b += 2, side ^= 1) {
+                multiply<LIFTED>(level, b, groups.tiles + g * LANES * level.width, desk[side], older, desk[side ^ 1]);
+                older = before;
+                before = {level.reach + 2 * b, groups.reach + g * LANES, groups.bound + g * LANES,
+                          groups.minima + g * apart + (b - first) * LANES, apart};
             }
         }
     }
-    if (before.scores) reduce(before);
+    _tile_stored(0, desk[side], 64);
+    _tile_stored(1, desk[side] + 256, 64);
+    _tile_stored(2, desk[side] + 512, 64);
+    _tile_stored(3, desk[side] + 768, 64);
+    for (int quarter = 0; quarter < 4; quarter++) reduce(older, desk[side ^ 1], quarter);
+    for (int quarter = 0; quarter < 4; quarter++) reduce(before, desk[side], quarter);
 }
 
 // The scores of one block for one group, (16 codes, 16 rows).

@@ -80,12 +80,12 @@ def entropies(
             _tile_entropy, y_ND[part], codes_KD, valid_N[part], temperature, use_reentrant=False
         )
         sure, share_K = sure + own, share_K + use_K
-    count = valid_N.sum().clamp(min=1)
-    mean_K = share_K / count
+    count = valid_N.sum()
+    mean_K = share_K / count.clamp(min=1)
     if training:
         mean_K = workers.mean_over(mean_K, count)
     # A floor under the logarithm: the slope of p log p at zero is infinite.
-    return sure / count, -(mean_K * mean_K.clamp(min=1e-12).log()).sum()
+    return sure / count.clamp(min=1), -(mean_K * mean_K.clamp(min=1e-12).log()).sum()
 
 
 def _tile_entropy(

@@ -120,7 +120,8 @@ class SoftTargets:
 
         The mean over the valid codes, or each code's own (B, V, *grid), 0 where the mask was False.
         Differentiable in ``logits``, whatever stands in the padding; computed as precisely as Q is,
-        under any autocast. Neither Q nor a second copy of the logits is held.
+        under any autocast. Neither Q nor, if they are contiguous, a second copy of the
+        logits is held.
 
         Raises:
             BadSetting: the logits do not have the shape of the codes.
@@ -140,14 +141,9 @@ class SoftTargets:
 
     def _tiles(self) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
         """(depth, places (T,) among all M codes, whether they are valid (T,), their Q (T, K))."""
-        B, V, *_ = self.indices.shape
-        device = self.indices.device
-        N = self.indices.numel() // V if V else 0
-        cells = N // B if B else 0
-        place_N = torch.arange(N, device=device)
-        if cells:
-            # Rows run over (B, grid), codes over (B, V, grid).
-            place_N = place_N // cells * (V * cells) + place_N % cells
+        # Rows run over (B, grid), codes over (B, V, grid).
+        places = torch.arange(self.indices.numel(), device=self.indices.device)
+        places_VN = places.reshape(self.indices.shape).movedim(1, 0).flatten(1)
         v = 0
         for stack in self._stacks:
             left_ND = stack.rows
@@ -155,9 +151,9 @@ class SoftTargets:
                 codes_KD = stack.books[depth if len(stack.books) > 1 else 0]
                 scores = Scores(codes_KD)
                 for part in tiles(left_ND, len(codes_KD), None):
-                    with exact(device.type):
+                    with exact(left_ND.device.type):
                         p_TK = scores(left_ND[part]).mul_(-2 / self.temperature).softmax(1)
-                    yield v, place_N[part] + v * cells, indices_N[part] >= 0, p_TK
+                    yield v, places_VN[v, part], indices_N[part] >= 0, p_TK
                 left_ND = left_ND - F.embedding(indices_N.clamp(min=0), codes_KD)
                 v += 1
 

@@ -124,6 +124,16 @@ def along_a_line(N: int, K: int, D: int) -> Pair:
     return line * (1 + 1e-3 * np.random.rand(N, 1)) + 1e-5 * normal(N, D), codes
 
 
+def short_numbers(N: int, K: int, D: int) -> Pair:
+    """Bfloat16 already, with a mean of zero: only the rounding of the sums can mislead."""
+    short = lambda v: (v.astype(np.float32).view(np.uint32) & 0xFFFF0000).view(np.float32)  # noqa: E731
+    base = normal(1, D) * np.exp2(np.random.randint(-9, 1, (1, D)))
+    half = short(base * (1 + np.where(np.random.rand(K // 2, D) < 2 / D, 2.0**-7, 0)))
+    codes = np.zeros((K, D), np.float32)
+    codes[: K // 2 * 2 : 2], codes[1 : K // 2 * 2 : 2] = half, -half
+    return short(normal(N, D)), codes
+
+
 def many_sizes(N: int, K: int, D: int) -> Pair:
     return normal(N, D) * np.exp(3 * normal(N, 1)), normal(K, D) * np.exp(3 * normal(K, 1))
 
@@ -143,8 +153,8 @@ def twins(N: int, K: int, D: int) -> Pair:
 
 
 KINDS = [
-    plain, shifted, rectified, far_away, cluster, two_clusters, along_a_line, many_sizes, whole_numbers,
-    twins,
+    plain, shifted, rectified, far_away, cluster, two_clusters, along_a_line, short_numbers, many_sizes,
+    whole_numbers, twins,
 ]  # fmt: skip
 SHAPES = [
     (1, 1, 1), (5, 3, 2), (65, 512, 8), (40, 33, 10), (70, 100, 11), (33, 65, 29), (31, 130, 32),

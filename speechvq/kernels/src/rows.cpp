@@ -46,13 +46,10 @@ template <class V> INLINE float moments(const float* x, const float* anchor, dou
         load(a, anchor + d);
         v -= a;
         squares += v * v;
-        for (int64_t i = 0; i < W; i++) sums[d + i] += v[i];
     }
-    for (; d < D; d++) {
-        const float moved = x[d] - anchor[d];
-        square += moved * moved;
-        sums[d] += moved;
-    }
+    for (; d < D; d++) square += (x[d] - anchor[d]) * (x[d] - anchor[d]);
+    // A plain loop, which compilers turn into vectors of doubles better than they convert vectors.
+    for (d = 0; d < D; d++) sums[d] += double(x[d] - anchor[d]);
     return total_of(squares) + square;
 }
 

@@ -5,8 +5,10 @@ Whole numbers around a whole middle make float32 exact: there the index must be 
 """
 
 import ctypes
+import mmap
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -191,6 +193,24 @@ def test_codes_that_are_not_numbers_are_never_nearest(pack: Pack):
     far_NK = np.where(bad, np.inf, distances(x_ND, codes_KD))
     codes_KD[bad, 2] = np.nan
     assert (pack(codes_KD)(x_ND) == far_NK.argmin(1)).all()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
+@pytest.mark.parametrize(("N", "K", "D"), [(1, 1, 1), (5, 13, 3), (17, 7, 17), (49, 30, 66), (3, 5, 1030)])
+def test_reads_nothing_beyond_the_end(pack: Pack, N: int, K: int, D: int):
+    """Rows and codes end where a page begins that nobody may read; reading it ends the process."""
+    x_ND, codes_KD = at_the_edge(whole(N, D)), at_the_edge(whole(K, D))
+    assert (pack(codes_KD, whole=True)(x_ND) == distances(x_ND, codes_KD).argmin(1)).all()
+
+
+def at_the_edge(values: Floats) -> Floats:
+    pages = -(-values.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = np.frombuffer(mmap.mmap(-1, pages + mmap.PAGESIZE), np.uint8)
+    forbidden = ctypes.c_void_p(memory.ctypes.data + pages)
+    assert ctypes.CDLL(None).mprotect(forbidden, ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    edge = memory[pages - values.nbytes : pages].view(np.float32).reshape(values.shape)
+    edge[:] = values
+    return edge
 
 
 def test_threads_share_a_book(pack: Pack):

@@ -113,7 +113,7 @@ def walk_stack(
         y_ND, books, found, scale, estimator=learning.estimator, share=learning.synchronised
     )
     lessons = []
-    if training and learning.by != "frozen":
+    if training:
         lessons = _lessons(y_ND.detach(), [book.detach() for book in books], codebooks, found)
     return Walked(vectors_ND, found.indices, commitment, codebook, found.counts, lessons, found.moments)
 

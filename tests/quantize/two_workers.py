@@ -12,7 +12,17 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from speechvq.quantize import Learning, ResidualQuantizer, Revival, Start, VectorQuantizer
+from speechvq.quantize import (
+    Chance,
+    Diversity,
+    GroupedQuantizer,
+    Learning,
+    ResidualQuantizer,
+    Revival,
+    Space,
+    Start,
+    VectorQuantizer,
+)
 
 DIM, SIZE, STEPS, BATCH = 4, 16, 4, 4
 NORMAL = Start(by="normal")
@@ -21,37 +31,73 @@ NONE = Revival(threshold=0)
 EAGER = Revival(threshold=0.5, decay=0.5)
 BY_GRADIENT = Learning(by="gradient")
 
+COSINE, FACTORISED = Space(metric="cosine"), Space(dim=3)
+
+
+def vector(**settings):
+    """A maker; codes start at random and none are revived, unless told otherwise."""
+    return lambda: VectorQuantizer(DIM, SIZE, **({"start": NORMAL, "revival": NONE} | settings))
+
+
+def residual(depth=3, **settings):
+    """The same, of a stack."""
+    return lambda: ResidualQuantizer(DIM, SIZE, depth, **({"start": NORMAL, "revival": NONE} | settings))
+
+
+def grouped(**settings):
+    """The same, of two groups."""
+    return lambda: GroupedQuantizer(DIM, SIZE, 2, **({"start": NORMAL, "revival": NONE} | settings))
+
+
 SCENARIOS = {
-    "vector": lambda: VectorQuantizer(DIM, SIZE, start=NORMAL, revival=NONE),
-    "vector-masked": lambda: VectorQuantizer(DIM, SIZE, start=NORMAL, revival=NONE),
-    "vector-uneven": lambda: VectorQuantizer(DIM, SIZE, start=NORMAL, revival=NONE),
-    "vector-one-idle": lambda: VectorQuantizer(DIM, SIZE, start=NORMAL, revival=NONE),
-    "vector-gradient": lambda: VectorQuantizer(DIM, SIZE, start=NORMAL, revival=NONE, learning=BY_GRADIENT),
-    "vector-kmeans": lambda: VectorQuantizer(DIM, SIZE, start=KMEANS, revival=NONE),
-    "vector-kmeans-masked": lambda: VectorQuantizer(DIM, SIZE, start=KMEANS, revival=NONE),
-    "vector-data": lambda: VectorQuantizer(DIM, SIZE, start=Start(by="data"), revival=NONE),
-    "residual": lambda: ResidualQuantizer(DIM, SIZE, 3, start=NORMAL, revival=NONE),
-    "residual-shared": lambda: ResidualQuantizer(DIM, SIZE, 3, shared=True, start=NORMAL, revival=NONE),
-    "residual-gradient": lambda: ResidualQuantizer(
-        DIM, SIZE, 3, start=NORMAL, revival=NONE, learning=BY_GRADIENT
-    ),
-    "residual-kmeans": lambda: ResidualQuantizer(DIM, SIZE, 3, start=KMEANS, revival=NONE),
-    "residual-shared-kmeans": lambda: ResidualQuantizer(
-        DIM, SIZE, 3, shared=True, start=KMEANS, revival=NONE
-    ),
-    "vector-revival": lambda: VectorQuantizer(DIM, SIZE, start=NORMAL, revival=EAGER),
-    "vector-revival-gradient": lambda: VectorQuantizer(
-        DIM, SIZE, start=NORMAL, revival=EAGER, learning=BY_GRADIENT
-    ),
-    "residual-revival": lambda: ResidualQuantizer(DIM, SIZE, 2, start=NORMAL, revival=EAGER),
-    "residual-shared-revival": lambda: ResidualQuantizer(
-        DIM, SIZE, 2, shared=True, start=NORMAL, revival=EAGER
-    ),
+    "vector": vector(),
+    "vector-masked": vector(),
+    "vector-uneven": vector(),
+    "vector-one-idle": vector(),
+    "vector-gradient": vector(learning=BY_GRADIENT),
+    "vector-kmeans": vector(start=KMEANS),
+    "vector-kmeans-masked": vector(start=KMEANS),
+    "vector-data": vector(start=Start(by="data")),
+    "vector-debiased": vector(learning=Learning(by="debiased")),
+    "vector-debiased-one-idle": vector(learning=Learning(by="debiased")),
+    "vector-frozen-kmeans": vector(learning=Learning(by="frozen"), start=KMEANS),
+    "vector-cosine": vector(space=COSINE),
+    "vector-cosine-kmeans-masked": vector(space=COSINE, start=KMEANS),
+    "vector-cosine-gradient": vector(space=COSINE, learning=BY_GRADIENT),
+    "vector-factorised": vector(space=FACTORISED),
+    "vector-factorised-kmeans": vector(space=FACTORISED, start=KMEANS),
+    "vector-factorised-rotation": vector(space=FACTORISED, learning=Learning(estimator="rotation")),
+    "vector-affine": vector(space=Space(codes="affine"), learning=BY_GRADIENT),
+    "vector-projected": vector(space=Space(codes="projected"), learning=BY_GRADIENT),
+    "vector-synchronised": vector(learning=Learning(by="gradient", synchronised=1.0)),
+    "vector-diverse": vector(learning=BY_GRADIENT, diversity=Diversity(entropy=0.2, orthogonal=0.2)),
+    "vector-diverse-ema": vector(space=FACTORISED, diversity=Diversity(entropy=0.2)),
+    "residual": residual(),
+    "residual-shared": residual(shared=True),
+    "residual-gradient": residual(learning=BY_GRADIENT),
+    "residual-kmeans": residual(start=KMEANS),
+    "residual-shared-kmeans": residual(shared=True, start=KMEANS),
+    "residual-factorised": residual(space=FACTORISED),
+    "grouped": grouped(),
+    "grouped-gradient": grouped(learning=BY_GRADIENT),
+    "grouped-residual-kmeans-masked": grouped(depth=2, start=KMEANS),
+    "vector-revival": vector(revival=EAGER),
+    "vector-revival-gradient": vector(revival=EAGER, learning=BY_GRADIENT),
+    "vector-revival-cosine": vector(revival=EAGER, space=COSINE),
+    "vector-revival-debiased": vector(revival=EAGER, learning=Learning(by="debiased")),
+    "vector-revival-affine": vector(revival=EAGER, space=Space(codes="affine"), learning=BY_GRADIENT),
+    "residual-revival": residual(2, revival=EAGER),
+    "residual-shared-revival": residual(2, shared=True, revival=EAGER),
+    "grouped-revival": grouped(depth=2, revival=EAGER),
+    "vector-drawn": vector(chance=Chance(temperature=0.5)),
+    "residual-dropout": residual(chance=Chance(dropout=0.5), revival=EAGER),
+    "residual-dropout-gradient": residual(chance=Chance(dropout=1.0), learning=BY_GRADIENT),
+    "residual-dropout-masked": residual(chance=Chance(dropout=0.5), start=KMEANS),
 }
 
 
 class Model(nn.Module):
-    """A quantizer whose codebook alone learns; its parameter makes every scenario fit for DDP."""
+    """A quantizer that alone learns, with a task; the scale makes every scenario fit for DDP."""
 
     def __init__(self, quantizer):
         super().__init__()
@@ -60,7 +106,7 @@ class Model(nn.Module):
 
     def forward(self, z, mask):
         out = self.quantizer(z * self.scale, mask)
-        return sum(out.losses.values()) + 0 * out.vectors.sum(), out
+        return sum(out.losses.values()) + 0.1 * out.vectors.square().mean(), out
 
 
 def batches(name):
@@ -93,6 +139,7 @@ def train(name, rank, world):
     codes = list(model.quantizer.parameters())
     optimiser = torch.optim.SGD(codes, lr=2.0) if codes else None
     items, stats = part(name, rank, world), {}
+    start = {k: v.clone() for k, v in model.quantizer.state_dict().items() if v.is_floating_point()}
     for z, mask in batches(name):
         loss, out = stepped(z[items], mask[items])
         model.zero_grad()
@@ -100,8 +147,9 @@ def train(name, rank, world):
         if optimiser:
             optimiser.step()
         stats = out.stats
-    model.quantizer.eval()
-    return {"state": model.quantizer.state_dict(), "stats": stats}
+    state = model.quantizer.eval().state_dict()
+    moved = sum(float((state[k] - v).abs().sum()) for k, v in start.items() if v.shape == state[k].shape)
+    return {"state": state, "stats": stats, "moved": moved}
 
 
 def main():

@@ -28,15 +28,11 @@ def residual(shape: Shape, device: str, *, shared: bool) -> Quantizer:
     return made.to(device)
 
 
-@torch.no_grad()
-def books(quantizer: Quantizer, device: str, *, shared: bool = False) -> list[Tensor]:
-    """The codes (K, D) of each depth, or of the one shared codebook: what each index alone decodes to."""
-    found = []
-    for depth in range(1 if shared else quantizer.num_codebooks):
-        indices = torch.full((1, depth + 1, quantizer.codebook_size), -1, device=device)
-        indices[:, depth] = torch.arange(quantizer.codebook_size, device=device)
-        found.append(quantizer.decode(indices)[0].T.contiguous())
-    return found
+def books(quantizer: Quantizer) -> list[Tensor]:
+    """The codes (K, D) of each depth, or of the one shared codebook."""
+    if isinstance(quantizer, ResidualQuantizer):
+        return [codebook.vectors.detach().clone() for codebook in quantizer.codebooks]
+    return [quantizer.codebook.vectors.detach().clone()]
 
 
 def forward(quantizer: Quantizer, x_1ND: Tensor) -> Callable[[], Tensor]:

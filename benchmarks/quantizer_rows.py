@@ -79,13 +79,14 @@ def field_of(row: str, shape: Shape, device: str, limit: int) -> Field:
     if row in ("residual", "shared"):
         return _residual(row, shape, x, pull, limit)
     quantizer = ours.vector(shape, device)
-    found = Field(limit, x[0], ours.books(quantizer, device))
+    found = Field(limit, x[0], ours.books(quantizer))
     needs = peers.needed(row, shape)
     if row == "eval":
         found.add("ours", lambda: ours.forward(quantizer, x), main=True)
         found.add("vqp", lambda: peers.forward(peers.vector(found.books[0]), x), main=True, needs=needs)
         return found
     found.add("ours", lambda: (ours.step(quantizer, x, pull), quantizer), main=True)
+    torch.manual_seed(shape.K)  # the same codes again
     alive = ours.vector(shape, device, revival=True)
     found.add("ours revival", lambda: (ours.step(alive, x, pull), alive))
     for name, rotation in (("vqp", False), ("vqp rotation", True)):
@@ -107,7 +108,7 @@ def _add_step(
 def _residual(row: str, shape: Shape, x: Tensor, pull: Tensor, limit: int) -> Field:
     shared = row == "shared"
     quantizer = ours.residual(shape, x.device.type, shared=shared)
-    found = Field(limit, x[0], ours.books(quantizer, x.device.type, shared=shared))
+    found = Field(limit, x[0], ours.books(quantizer))
     found.add("ours", lambda: (ours.step(quantizer, x, pull), quantizer), main=True)
     for name, rotation in (("vqp", False), ("vqp rotation", True)):
         peer = lambda rotation=rotation: peers.residual(found.books, rotation=rotation)  # noqa: E731
@@ -194,7 +195,7 @@ def memory_call(name: str, shape: Shape, device: str) -> Callable[[], object]:
         return ours.step(quantizer, x, pull)
     if name == "ours eval":
         return ours.forward(quantizer, x)
-    return peers.step(peers.vector(ours.books(quantizer, device)[0]), x, pull)
+    return peers.step(peers.vector(ours.books(quantizer)[0]), x, pull)
 
 
 __all__ = [

@@ -39,8 +39,9 @@ def test_every_row_is_measured_written_and_kept(checkout: Path, tmp_path: Path):
         assert not cell["skipped"]
         assert {"ours"} < cell["times"].keys()
         for wrong in cell.get("differ", {}).values():
-            # Of different codes, none may be farther than rounding explains.
-            assert wrong["theirs"] == 0
+            # Both have the same codes, so few choices differ and none by more than rounding explains.
+            assert wrong["rows"] <= 10
+            assert wrong["ties"] == wrong["rows"]
     inertia = found["cells"][-1]["inertia"]
     assert inertia["ours"] == pytest.approx(inertia["vqp"], rel=1e-3)
     assert found["machine"]["vector-quantize-pytorch"].startswith("1.32")

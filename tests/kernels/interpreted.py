@@ -150,6 +150,13 @@ def test_near_ties_are_not_believed(precision):
 
 
 @pytest.mark.parametrize("precision", REDUCED)
+def test_scores_that_agree_in_all_but_their_last_bits(precision):
+    """Nothing is rounded here but the scores, whose last bits the first pass needs for the column."""
+    codes = torch.tensor([[512.0, 1.0], [512.0, 0.0], [-512.0, 1.0], [-512.0, 1.0]])
+    assert nearest(torch.zeros(1, 2), codes, precision=precision).tolist() == [1]
+
+
+@pytest.mark.parametrize("precision", REDUCED)
 def test_clear_rows_are_not_searched_twice(precision):
     torch.manual_seed(0)
     codes = torch.randn(140, 32)

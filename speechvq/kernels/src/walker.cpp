@@ -6,12 +6,12 @@
 
 namespace speechvq {
 
-// Half a mebibyte of rows: with what is left, the total and the pull of a tile, the codes still fit into
-// a second-level cache.
-constexpr int64_t TILE_FLOATS = int64_t(1) << 17;
+// A mebibyte of rows: small enough for a second-level cache, and enough work for each time that the
+// codes and sums of a depth come back from the cache behind it.
+constexpr int64_t TILE_FLOATS = int64_t(1) << 18;
 
 int64_t Walker::tile(int64_t D) {
-    return std::clamp<int64_t>(TILE_FLOATS / D / 32 * 32, 32, 1024);
+    return std::clamp<int64_t>(TILE_FLOATS / D / 32 * 32, 32, 4096);
 }
 
 Walker::Walker(const Input& in, const Books& books, const Output& out, const float* anchor, float* sums)

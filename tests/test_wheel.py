@@ -2,12 +2,15 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from speechvq.kernels import native
 
 AUDIO = ("torchaudio", "librosa", "soundfile", "soxr", "av")
 
@@ -70,6 +73,20 @@ def test_shipped_codec_is_the_default_away_from_the_checkout(site: Path, checkou
     recording = str(checkout / "tests/assets/slt_short.flac")
     python(site, workdir, "-m", "speechvq", "encode", recording, "slt.svq")
     assert (workdir / "slt.svq").stat().st_size > 0
+
+
+@pytest.mark.skipif(not native.available(), reason="there is no compiler here")
+def test_compiled_kernels_are_inside_and_are_missed_aloud(site: Path, workdir: Path):
+    code = (
+        "import torch; from speechvq.kernels import native; print(native.__file__, native.available());"
+        "torch.set_num_threads(1); print(*native.nearest(torch.eye(3), torch.eye(3)).tolist())"
+    )
+    file, found, *indices = python(site, workdir, "-c", code).split()
+    assert Path(file).is_relative_to(site)
+    assert (found, indices) == ("True", ["0", "1", "2"])
+    shutil.copytree(site / "speechvq", workdir / "speechvq", ignore=shutil.ignore_patterns("_native.*"))
+    code = "from speechvq.kernels import native; print(native.available(), native.available())"
+    assert python(workdir, workdir, "-c", code).split() == ["False", "False"]
 
 
 def test_settings_are_found_away_from_the_checkout(site: Path, workdir: Path):

@@ -58,7 +58,7 @@ def walks(draw: st.DrawFn) -> tuple[Tensor, list[Tensor], int, Tensor | None]:
 def by_loop(x_ND: Tensor, books: list[Tensor], visits: int, depths_N: Tensor | None) -> plain.Walk:
     """One row, one depth, one code at a time, in float64."""
     (N, D), K = x_ND.shape, len(books[0])
-    doubles = dict(dtype=torch.float64)
+    doubles = {"dtype": torch.float64}
     out = plain.Walk(
         indices=torch.full((visits, N), -1),
         total=torch.zeros(N, D, **doubles),

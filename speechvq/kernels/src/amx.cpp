@@ -1,11 +1,12 @@
 // The search for processors with matrix tiles (Intel AMX): bfloat16 products as a filter, with a proof.
 //
-// A tile product is 8 times as fast as float32 but rounds x and c to 8 bits. So (amx_level.h) it comes with a
-// bound e on what a score may be off. First (amx_tiles.h) the least score of each 16 codes is found for each row, then the blocks and
-// codes with score - e <= the least score + e; no other code can be nearest. A row with one such code is done.
-// A few codes are compared by their distances in float64. A row with many (codes closer together than 8 bits
-// tell) goes through three products, which is good to 16 bits, and if that does not tell either, through a
-// float64 scan. So the answer is always that of float64, ties to the lowest index, whatever the data.
+// A tile product is many times as fast as float32 but rounds x and c to 8 bits. So it comes with a bound e on what
+// a score may be off (amx_level.h). First the least score of every 16 codes is found for each row (amx_tiles.h),
+// then the codes with score - e <= the least score + e; no other code can be nearest (amx_search.h). A row with
+// one such code is done, a few codes are compared by their distances in float64. A row with many (codes closer
+// together than 8 bits tell) goes through three products, which are good to 16 bits, and if those do not tell
+// either, through a float64 scan (amx_book.h). So the answer is always that of float64, ties to the lowest
+// index, whatever the data. `middle` is not used: it cannot change the answer, and a better one is at hand.
 #include <atomic>
 #include <cmath>
 #include <cstdint>

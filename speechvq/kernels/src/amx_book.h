@@ -1,8 +1,10 @@
-// A packed codebook: made once, coarse; its finer level when the first row needs it.
+// A packed codebook: made once, coarse; its finer level when rows need it.
 #pragma once
 
 namespace speechvq {
 namespace {
+
+constexpr int64_t FEW = 16;  // rows that are scanned before a fine level is made for more
 
 inline void release_book(Book* book) {
     if (!book) return;
@@ -34,27 +36,65 @@ inline Book* make_book(const float* codes, int64_t K, int64_t D) {
     // Three products of up to ten channels fit into one tile: they cost what one does.
     if (book->middle) {
         choose_middle(*book);
-        book->coarse = make_level(codes, K, D, book->middle, 3 * D <= STEP ? 3 : 1);
+        book->coarse = make_level(codes, nullptr, K, D, book->middle, 3 * D <= STEP ? 3 : 1);
     }
     if (book->coarse) return book;
     release_book(book);
     return nullptr;
 }
 
-// The level of three products; null when it would tell no more, or memory is out.
+// A number that equal codes share and others hardly ever.
+inline uint64_t digest(const float* code, int64_t D) {
+    uint64_t lanes[4] = {1, 2, 3, 4};
+    for (int64_t d = 0; d < D; d++) {
+        uint32_t bits;
+        std::memcpy(&bits, code + d, sizeof bits);
+        lanes[d % 4] = (lanes[d % 4] ^ bits) * 0x9e3779b97f4a7c15u;
+        lanes[d % 4] ^= lanes[d % 4] >> 29;
+    }
+    const uint64_t all = (lanes[0] * 3 + lanes[1]) * 5 + lanes[2] * 7 + lanes[3];
+    return all ^ all >> 31;
+}
+
+// The codes that are not the same, bit by bit, as one before, into `which`. Returns how many there are. A
+// codebook that has not learned yet has many of the same, and each would be a candidate of every row near it.
+inline int64_t distinct(const Book& book, int32_t* which) {
+    int64_t size = 2, count = 0;
+    while (size < 2 * book.K) size *= 2;
+    int32_t* table = static_cast<int32_t*>(std::calloc(size, sizeof(int32_t)));
+    if (!table) return 0;
+    for (int64_t k = 0; k < book.K; k++) {
+        const float* code = book.codes + k * book.D;
+        int64_t slot = digest(code, book.D) & (size - 1);
+        const auto same = [&](int32_t other) {
+            return std::memcmp(code, book.codes + (other - 1) * book.D, book.D * sizeof *code) == 0;
+        };
+        while (table[slot] && !same(table[slot])) slot = (slot + 1) & (size - 1);
+        if (table[slot]) continue;
+        table[slot] = int32_t(k + 1);
+        which[count++] = int32_t(k);
+    }
+    std::free(table);
+    return count;
+}
+
+// Three products of the codes that differ; null when memory is out.
 inline const Level* fine_level(const Book& shared) {
-    if (shared.coarse->splits == 3) return nullptr;
     Book& book = const_cast<Book&>(shared);
     if (const Level* made = book.fine.load()) return made;
     const std::lock_guard<std::mutex> alone(book.making);
-    if (!book.fine.load()) book.fine.store(make_level(book.codes, book.K, book.D, book.middle, 3));
+    int32_t* which = book.fine.load() ? nullptr : lines_of<int32_t>(book.K);
+    const int64_t count = which ? distinct(book, which) : 0;
+    if (count) book.fine.store(make_level(book.codes, which, count, book.D, book.middle, 3));
+    std::free(which);
     return book.fine.load();
 }
 
 // The rows that the first search could not tell.
 inline void find_lost(const Book& book, const Rows& rows, int64_t* indices) {
     int32_t lost[CHUNK];
-    const Level* fine = rows.count ? fine_level(book) : nullptr;
+    const bool many = rows.count && (book.scanned.fetch_add(rows.count) + rows.count > FEW);
+    const Level* fine = many ? fine_level(book) : nullptr;
     for (int64_t from = 0; from < rows.count;) {
         int64_t count = rows.count - from, left = count;
         if (fine && count > chunk_rows(*fine)) count = chunk_rows(*fine);

@@ -20,16 +20,18 @@ constexpr int64_t LANES = 16, STEP = 32, TILE = LANES * STEP;
 constexpr float NEVER = 1e38f;  // the score of a place without a code
 
 struct Level {
-    int64_t D, K, splits, width, steps, blocks;  // `width` places a code, `steps` tiles wide; `blocks` is even
-    bool lifted;        // |c|^2/2 lies in three spare places, not in `start`
-    float grain, tiny;  // see above
-    float rest, low;    // over the codes the largest |c - parts|/|c| and |l|/|c|
-    float largest;      // over the codes the largest |c|
-    int64_t finite;     // codes that are finite
-    uint16_t* parts;    // (blocks, 16, width)
-    float* start;       // (blocks, 16 codes, 16 times) |c|^2/2: what the scores start from
-    float* reach;       // (blocks, 2) the largest p, and g p^2 + tiny
-    int32_t* order;     // (blocks, 16) which code lies there, -1 for none
+    int64_t D, K, splits;  // products: 1 or 3
+    int64_t width, steps;  // bfloat16 a code, steps a code
+    int64_t blocks;        // even
+    bool lifted;           // |c|^2/2 lies in three spare places, not in `start`
+    float grain, tiny;     // see above
+    float rest, low;       // over the codes the largest |c - parts|/|c| and |l|/|c|
+    float largest;         // over the codes the largest |c|
+    int64_t finite;        // codes that are finite
+    uint16_t* parts;       // (blocks, 16, width)
+    float* start;          // (blocks, 16 codes, 16 times) |c|^2/2: what the scores start from
+    float* reach;          // (blocks, 2) the largest p, and g p^2 + tiny
+    int32_t* order;        // (blocks, 16) which code lies there, -1 for none
 };
 
 // Sums of squares: of the vector, of what its parts leave, of its second part.
@@ -58,7 +60,8 @@ AMX inline Squares divide(const float* plus, const float* minus, int64_t D, uint
     __m512 whole = _mm512_setzero_ps(), rest = whole, low = whole;
     for (int64_t d = 0; d < D; d += LANES) {
         const __mmask16 in = d + LANES <= D ? 0xffff : (1 << (D - d)) - 1;
-        const __m512 v = _mm512_sub_ps(_mm512_maskz_loadu_ps(in, plus + d), _mm512_maskz_loadu_ps(in, minus + d));
+        const __m512 v =
+            _mm512_sub_ps(_mm512_maskz_loadu_ps(in, plus + d), _mm512_maskz_loadu_ps(in, minus + d));
         const __m256i high = (__m256i)_mm512_cvtneps_pbh(v);
         __m512 left = _mm512_sub_ps(v, widen(high));
         _mm256_mask_storeu_epi16(out + d, in, high);
@@ -113,20 +116,22 @@ AMX inline void put_half(const Level& level, int64_t place, float half) {
     }
 }
 
-// The places in the order of the norms to an eighth (a counting sort by the upper bits of the float),
-// within it in the order of the codes. `norms` by place as they are now, which is the order of the codes.
+// Puts the codes into the order of their norms (by place) to an eighth, otherwise as they were: a counting sort
+// by the upper bits of the float.
 inline bool sort_places(const Level& level, const float* norms) {
     constexpr int BINS = 4096, SHIFT = 20;
-    int32_t* starts = static_cast<int32_t*>(std::calloc(BINS + 1, sizeof(int32_t)));
+    int32_t* starts = static_cast<int32_t*>(std::calloc(BINS + 1 + level.K, sizeof(int32_t)));
     if (!starts) return false;
-    const auto bin = [&](int64_t k) {
+    int32_t* before = starts + BINS + 1;
+    std::memcpy(before, level.order, level.K * sizeof *before);
+    const auto bin = [&](int64_t place) {
         uint32_t bits;
-        std::memcpy(&bits, norms + k, sizeof bits);
+        std::memcpy(&bits, norms + place, sizeof bits);
         return bits >> SHIFT;
     };
-    for (int64_t k = 0; k < level.K; k++) starts[bin(k) + 1]++;
+    for (int64_t i = 0; i < level.K; i++) starts[bin(i) + 1]++;
     for (int b = 0; b < BINS; b++) starts[b + 1] += starts[b];
-    for (int64_t k = 0; k < level.K; k++) level.order[starts[bin(k)]++] = int32_t(k);
+    for (int64_t i = 0; i < level.K; i++) level.order[starts[bin(i)]++] = before[i];
     std::free(starts);
     return true;
 }
@@ -164,8 +169,9 @@ inline void release_level(Level* level) {
     delete level;
 }
 
-// Null when memory is out.
-AMX inline Level* make_level(const float* codes, int64_t K, int64_t D, const float* middle, int64_t splits) {
+// Of `codes` those K that `which` names, or the first K if it is null. Null when memory is out.
+AMX inline Level* make_level(const float* codes, const int32_t* which, int64_t K, int64_t D, const float* middle,
+                             int64_t splits) {
     Level* level = new (std::nothrow) Level();
     if (!level) return nullptr;
     level->D = D, level->K = K, level->splits = splits;
@@ -181,7 +187,7 @@ AMX inline Level* make_level(const float* codes, int64_t K, int64_t D, const flo
     level->order = lines_of<int32_t>(places);
     float* norms = lines_of<float>(places);
     if (level->parts && level->start && level->reach && level->order && norms) {
-        for (int64_t place = 0; place < places; place++) level->order[place] = place < K ? int32_t(place) : -1;
+        for (int64_t i = 0; i < places; i++) level->order[i] = i >= K ? -1 : which ? which[i] : int32_t(i);
         fill(*level, codes, middle, norms);
         float smallest = level->largest;
         for (int64_t k = 0; k < K; k++) smallest = std::fmin(smallest, norms[k]);

@@ -1,15 +1,15 @@
 // From minima to the nearest code: which codes can still be nearest, and which of them is.
 //
-// Legend: a chunk is up to 1024 rows; a span, up to 1024 codes; e = reach of the row * reach of the block + the
-// rounding of the block (amx_level.h), what a score may be off; bound = least over the codes of score + e, which
-// the true least score cannot exceed.
+// Legend: a chunk is up to 1024 rows; a span, up to 1024 codes; e, what a score may be off, is the reach of the
+// row times that of the block plus the rounding of the block (amx_level.h); bound = the least score + e so far,
+// which the true least score cannot exceed.
 #pragma once
 
 namespace speechvq {
 namespace {
 
 constexpr int64_t CHUNK = 1024, SPAN = 64;        // rows, blocks
-constexpr int64_t CHUNK_BYTES = 512 * 1024;       // of tiles of rows, and of codes of a span: both stay in 2 MiB
+constexpr int64_t NEAR_BYTES = 512 * 1024;        // of rows of a chunk, of codes of a span: both stay in 2 MiB
 constexpr int64_t MOST = 16;                      // candidates a row may have before it is searched again
 
 struct Book {
@@ -17,7 +17,8 @@ struct Book {
     float* middle;
     int64_t K, D;
     Level* coarse;
-    std::atomic<Level*> fine;  // three products; made when first needed
+    std::atomic<Level*> fine;               // three products; made when it pays
+    mutable std::atomic<int64_t> scanned;  // rows that the coarse level could not tell so far
     std::mutex making;
 };
 
@@ -69,12 +70,13 @@ struct Desk {
 };
 
 inline int64_t chunk_rows(const Level& level) {
-    const int64_t fit = CHUNK_BYTES / (level.width * 2) / 32 * 32;
+    const int64_t fit = NEAR_BYTES / (level.width * 2) / 32 * 32;
     return fit < 32 ? 32 : fit > CHUNK ? CHUNK : fit;
 }
 
 inline int64_t span_blocks(const Level& level) {
-    const int64_t fit = CHUNK_BYTES / (LANES * (level.width * 2 + 64)) / 2 * 2, most = fit < 2 ? 2 : fit > SPAN ? SPAN : fit;
+    const int64_t fit = NEAR_BYTES / (LANES * (level.width * 2 + 64)) / 2 * 2;
+    const int64_t most = fit < 2 ? 2 : fit > SPAN ? SPAN : fit;
     return most < level.blocks ? most : level.blocks;
 }
 
@@ -105,22 +107,20 @@ AMX inline void place_row(const Level& level, const float* middle, const Rows& r
     desk.bound[row] = NEVER / 2;
 }
 
-AMX inline void place_rows(const Level& level, const float* middle, const Rows& rows, int64_t groups, Desk& desk) {
+AMX inline void place_rows(const Level& level, const float* middle, const Rows& rows, int64_t groups,
+                           Desk& desk) {
     for (int64_t g = 0; g < groups; g++) {
         for (int64_t i = 0; i < LANES; i++) place_row(level, middle, rows, g * LANES + i, desk);
         turn(desk.parts, level.width, desk.tiles + g * LANES * level.width);
     }
 }
 
-AMX inline __m512 error_of(const Level& level, int64_t block, __m512 reach) {
-    return _mm512_fmadd_ps(reach, _mm512_set1_ps(level.reach[2 * block]), _mm512_set1_ps(level.reach[2 * block + 1]));
-}
-
 // Notes the codes of one block, by its scores, that may be nearest to the rows of one group.
 AMX inline int64_t note(const Level& level, const Hit& hit, int64_t group, const float* scores, Desk& desk,
                         int64_t noted) {
     alignas(64) float lows[LANES];
-    const __m512i column = _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), _mm512_set1_epi32(LANES));
+    const __m512i column =
+        _mm512_set_epi32(240, 224, 208, 192, 176, 160, 144, 128, 112, 96, 80, 64, 48, 32, 16, 0);
     for (unsigned lanes = hit.rows; lanes; lanes &= lanes - 1) {
         const int lane = __builtin_ctz(lanes);
         const int32_t row = int32_t(group * LANES + lane);
@@ -149,7 +149,8 @@ AMX inline int64_t settle(const Level& level, int64_t first, int64_t last, int64
     const __m512 bound = _mm512_load_ps(desk.bound + group * LANES);
     int64_t hits = 0;
     for (int64_t b = first; b < last; b++) {
-        const unsigned rows = _mm512_cmp_ps_mask(_mm512_load_ps(minima + (b - first) * LANES), bound, _CMP_LE_OQ);
+        const __m512 low = _mm512_load_ps(minima + (b - first) * LANES);
+        const unsigned rows = _mm512_cmp_ps_mask(low, bound, _CMP_LE_OQ);
         desk.hits[hits] = {int32_t(b), rows};
         hits += rows != 0;
     }
@@ -178,7 +179,8 @@ AMX inline double distance(const float* x, const float* c, int64_t D) {
 }
 
 // The nearest of the candidates of each row. Returns how many rows are left over, named in `lost`.
-AMX inline int64_t decide(const Book& book, const Rows& rows, Desk& desk, int64_t noted, int64_t* indices, int32_t* lost) {
+AMX inline int64_t decide(const Book& book, const Rows& rows, Desk& desk, int64_t noted, int64_t* indices,
+                          int32_t* lost) {
     int64_t left = 0;
     for (int64_t i = 0; i < rows.count; i++) desk.counts[i] = 0, desk.distance[i] = INFINITY;
     for (int64_t i = 0; i < noted; i++) {
@@ -203,7 +205,8 @@ AMX inline int64_t decide(const Book& book, const Rows& rows, Desk& desk, int64_
 }
 
 // Searches up to chunk_rows rows on one level. Returns how many rows it cannot tell, named in `lost`.
-AMX inline int64_t search(const Book& book, const Level& level, const Rows& rows, int64_t* indices, int32_t* lost) {
+AMX inline int64_t search(const Book& book, const Level& level, const Rows& rows, int64_t* indices,
+                          int32_t* lost) {
     thread_local Desk desk;
     const int64_t groups = round_up(rows.count, 32) / LANES, span = span_blocks(level);
     if (!desk.make_room(level, groups * LANES, span)) {

@@ -1,9 +1,9 @@
 // The products: 32 codes x 32 rows of scores at a time in four tiles, of which only minima are kept.
 //
-// A row of a tile of scores is a code and a column is a row of x, so that the least score of 16 codes for each
-// of 16 rows is the elementwise minimum of 16 registers. Tiles are stored to a few KiB that never leave the first cache, and the ones
-// before are reduced while the next are multiplied. Codes go by in panels that stay in the first cache while all
-// rows of a call pass, rows wait in the second.
+// A row of a tile of scores is a code and a column is a row of x, so that the least score of 16 codes for each of
+// 16 rows is the elementwise minimum of 16 registers. Tiles of scores go to a few KiB that never leave the first
+// cache, and those before are reduced while the next are multiplied. Codes go by in panels that stay in the first
+// cache while all rows of a chunk pass; the rows wait in the second.
 //
 // Legend: a group is 16 rows; its tiles are (steps, 16 pairs of places, 16 rows, 2), as the instruction asks.
 #pragma once
@@ -162,7 +162,8 @@ AMX void sweep(const Level& level, int64_t first, int64_t last, const Groups& gr
         const int64_t to = from + panel < last ? from + panel : last;
         for (int64_t g = 0; g < groups.count; g += 2) {
             for (int64_t b = from; b < to; b += 2, side ^= 1) {
-                multiply<LIFTED>(level, b, groups.tiles + g * LANES * level.width, desk[side], older, desk[side ^ 1]);
+                const uint16_t* group = groups.tiles + g * LANES * level.width;
+                multiply<LIFTED>(level, b, group, desk[side], older, desk[side ^ 1]);
                 older = before;
                 before = {level.reach + 2 * b, groups.reach + g * LANES, groups.bound + g * LANES,
                           groups.minima + g * apart + (b - first) * LANES, apart};

@@ -16,7 +16,7 @@ struct Kernel {
     const char* name;
     // Whether this processor (and this build) can run it.
     bool (*usable)();
-    // `codes` (K, D) contiguous, `middle` (D). Null when memory is out.
+    // `codes` (K, D) contiguous, which stay as they are until `release`; `middle` (D). Null when memory is out.
     Packed* (*pack)(const float* codes, int64_t K, int64_t D, const float* middle);
     // The nearest code, in [0, K), of `rows` rows of `x`, `stride` floats apart. Safe to call from several
     // threads on one `Packed`. A row that is not finite gets some index in [0, K).

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from speechvq.quantize import Health
 from speechvq.store.atomic import atomic
 
 
@@ -66,50 +67,45 @@ class Board:
 
 
 class CodeUse:
-    """Which codes were used since the epoch began, over all processes."""
+    """The health of the codebooks since the epoch began, over all processes."""
 
     def __init__(self) -> None:
-        self.counts: Tensor | None = None
-        self.epoch = 0
+        self.health, self.epoch = Health(), 0
 
-    def add(self, counts: Tensor | None, epoch: int) -> None:
-        """(codebooks, codebook size) of one batch, or None; a new epoch begins at zero."""
-        if counts is None:
+    def add(self, stats: Mapping[str, Tensor] | None, epoch: int) -> None:
+        """A quantizer's stats of one batch, or None; a new epoch begins anew."""
+        if stats is None:
             return
-        if self.counts is None or epoch != self.epoch:
-            self.counts = torch.zeros_like(counts)
-            self.epoch = epoch
-        self.counts += counts
+        if epoch != self.epoch:
+            self.health, self.epoch = Health(), epoch
+        self.health.add(stats)
 
     @property
     def sentence(self) -> str:
         """For a person: "431 of 512 codes used this epoch"."""
-        if self.counts is None:
+        if self.health.counts is None:
             return ""
-        books, size = self.counts.shape
+        books, size = self.health.counts.shape
         of = f"{books} x {size}" if books > 1 else f"{size}"
-        return f"{int((self.counts > 0).sum())} of {of} codes used this epoch"
+        return f"{books * size - self.health.figures().dead} of {of} codes used this epoch"
 
     def figures(self, frame_rate: float | None) -> dict[str, float]:
-        """Of the epoch so far: used share, perplexity, and bits per second if codes come at a rate."""
-        if self.counts is None:
+        """Of the epoch so far, see `HealthFigures`, and bits per second if codes come at a rate."""
+        if self.health.counts is None:
             return {}
-        share = self.counts / self.counts.sum(1, keepdim=True).clamp(min=1)
-        bits = -(share * share.clamp(min=1e-12).log2()).sum(1)
-        found = {
-            "codes/epoch_used": float((self.counts > 0).float().mean()),
-            "codes/epoch_perplexity": float(2 ** bits.mean()),
-        }
-        return found | ({"codes/bitrate": float(bits.sum()) * frame_rate} if frame_rate else {})
+        health = self.health.figures()
+        found = {f"codes/epoch_{name}": value for name, value in health.scalars().items()}
+        return found | ({"codes/bitrate": health.bits * frame_rate} if frame_rate else {})
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"counts": self.counts, "epoch": self.epoch}
+        return {"health": self.health.state_dict(), "epoch": self.epoch}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """From a checkpoint."""
-        self.counts = None if state["counts"] is None else state["counts"].to(device)
-        self.epoch = state["epoch"]
+        """From a checkpoint; one that holds no health begins its epoch's figures anew."""
+        self.health, self.epoch = Health(), state["epoch"]
+        if "health" in state:
+            self.health.load_state_dict(state["health"], device)
 
 
 def _cut(lines: Path, step: int) -> None:

@@ -29,14 +29,14 @@ class Outcome(NamedTuple):
         loss: the scalar to minimise.
         losses: its named parts, detached ("vq/commitment", "sound/stft" ...).
         stats: other named scalars, detached ("codes/perplexity" ...).
-        counts: (codebooks, codebook size), how often each code was used, over all processes while
-            training; None when the objective has no codebook.
+        codes: the quantizer's stats, over all processes while training; None when the objective has no
+            codebook.
     """
 
     loss: Tensor
     losses: dict[str, Tensor]
     stats: dict[str, Tensor]
-    counts: Tensor | None
+    codes: dict[str, Tensor] | None
 
 
 class Objective(nn.Module, ABC):
@@ -210,9 +210,9 @@ def build_objective(spec: Mapping[str, Any], codec: Codec) -> Objective:
 
 
 def _codec_outcome(output: CodecOutput) -> tuple[Outcome, Reconstruction]:
-    stats = {f"codes/{k}": v.detach() for k, v in output.quantized.stats.items()}
-    counts = stats.pop("codes/counts", None)
-    return Outcome(output.loss, _detached(output.losses), stats, counts), output.reconstruction
+    codes = output.quantized.stats
+    stats = {f"codes/{k}": v.detach() for k, v in codes.items() if v.ndim == 0}
+    return Outcome(output.loss, _detached(output.losses), stats, codes), output.reconstruction
 
 
 def _detached(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:

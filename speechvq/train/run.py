@@ -52,7 +52,7 @@ class Run:
         """After a step: count it and its codes, and let the average follow."""
         self.step += 1
         for outcome in outcomes:
-            self.use.add(outcome.counts, epoch)
+            self.use.add(outcome.codes, epoch)
         if self.average is not None:
             _fit_buffers(self.average.module, self.bare.product)
             self.average.update_parameters(self.bare.product)

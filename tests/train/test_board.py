@@ -54,24 +54,32 @@ def test_lines_beyond_the_checkpoint_are_taken_back(tmp_path):
     assert kept == [1, 2, 3]
 
 
+def stats(counts, revived=0.0, error=0.5):
+    return {"counts": torch.tensor(counts), "revived": torch.tensor(revived), "error": torch.tensor(error)}
+
+
 def test_codes_are_counted_over_an_epoch():
     use = CodeUse()
     assert use.sentence == ""
     assert use.figures(50.0) == {}
     use.add(None, 0)
-    use.add(torch.tensor([[4.0, 4.0, 0.0, 0.0]]), 0)
-    use.add(torch.tensor([[0.0, 0.0, 4.0, 0.0]]), 0)
+    use.add(stats([[4.0, 4.0, 0.0, 0.0]], error=0.2), 0)
+    use.add(stats([[0.0, 0.0, 4.0, 0.0]], revived=2.0, error=0.5), 0)
     assert use.sentence == "3 of 4 codes used this epoch"
     figures = use.figures(50.0)
-    assert figures["codes/epoch_used"] == 0.75
+    assert figures["codes/epoch_usage"] == 0.75
     assert figures["codes/epoch_perplexity"] == pytest.approx(3.0)
+    assert figures["codes/epoch_revived"] == 2
+    assert figures["codes/epoch_error"] == pytest.approx(0.3)
     assert figures["codes/bitrate"] == pytest.approx(50 * np.log2(3))
-    use.add(torch.tensor([[1.0, 0.0, 0.0, 0.0]]), 1)
+    use.add(stats([[1.0, 0.0, 0.0, 0.0]]), 1)
     assert use.sentence == "1 of 4 codes used this epoch"
-    assert use.figures(None) == {"codes/epoch_used": 0.25, "codes/epoch_perplexity": 1.0}
+    assert use.figures(None)["codes/epoch_usage"] == 0.25
+    assert "codes/bitrate" not in use.figures(None)
     stack = CodeUse()
-    stack.add(torch.ones(3, 8), 0)
+    stack.add(stats([[1.0] * 8] * 3), 0)
     assert stack.sentence == "24 of 3 x 8 codes used this epoch"
     again = CodeUse()
     again.load_state_dict(stack.state_dict(), torch.device("cpu"))
     assert again.sentence == stack.sentence
+    assert again.figures(1.0) == stack.figures(1.0)

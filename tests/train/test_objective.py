@@ -38,9 +38,9 @@ def test_the_codecs_own_losses_by_their_names(batch):
     assert set(outcome.losses) == {"vq/commitment", "frames/mel"}
     assert torch.allclose(outcome.loss, sum(outcome.losses.values()))
     assert not any(v.requires_grad for v in [*outcome.losses.values(), *outcome.stats.values()])
-    assert outcome.counts is not None
-    assert outcome.counts.shape == (1, 16)
-    assert outcome.counts.sum() == 20 + 12
+    assert outcome.codes is not None
+    assert outcome.codes["counts"].shape == (1, 16)
+    assert outcome.codes["counts"].sum() == 20 + 12
     assert "codes/perplexity" in outcome.stats
 
 

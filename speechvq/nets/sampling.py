@@ -86,7 +86,8 @@ def sample(logits: Tensor, sampling: Sampling, uniforms: Tensor) -> Tensor:
 
 def _nucleus(chances: Tensor, top_p: float) -> Tensor:
     """True for the smallest set of likeliest categories that holds at least ``top_p``."""
-    ordered, places = chances.sort(dim=-1, descending=True)
+    # Stable, so that of equally likely ones the same are kept on every device.
+    ordered, places = chances.sort(dim=-1, descending=True, stable=True)
     # A category belongs when the likelier ones before it do not yet hold top_p; the first always does.
     belongs = ordered.cumsum(-1) - ordered < top_p
     return torch.zeros_like(belongs).scatter(-1, places, belongs)

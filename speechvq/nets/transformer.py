@@ -1,0 +1,203 @@
+"""A causal transformer: layer norms before each part, exact GELU, and a key-value cache.
+
+"Attention Is All You Need" (Vaswani et al. 2017) with the norms moved as in "Language Models are
+Unsupervised Multitask Learners" (Radford et al. 2019). In each block
+
+    h = x + W_o attention(LN x);   x' = h + W_2 gelu(W_1 LN h)
+
+and a last norm follows the last block. Positions are told either by turning queries and keys ("RoFormer",
+Su et al. 2021: pair i of a head's channels turns by place / 10000^(2i / d)), so that only distances
+matter and a sequence may be of any length, or by a learned vector added to the input at each place.
+
+With a `Cache` the same weights go on from where they were: every block keeps keys and values of all
+places in two buffers of its own, made once in full length. One large buffer for all blocks would be
+copied whole whenever a compiled step changes a part of it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from speechvq.errors import BadSetting
+
+POSITIONS = ("rotary", "learned")
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Widths and depths of a transformer.
+
+    Attributes:
+        layers: blocks.
+        width: channels D.
+        heads: of the attention; ``width`` is a multiple of twice as many.
+        reach: places that attention sees, itself included; with learned positions also the longest
+            sequence.
+        positions: "rotary" or "learned".
+        dropout: probability in [0, 1) that a channel of what a block adds is dropped in training.
+    """
+
+    layers: int = 6
+    width: int = 256
+    heads: int = 4
+    reach: int = 1024
+    positions: str = "rotary"
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check every field, with a sentence for the first that is wrong."""
+        for name in ("layers", "width", "heads", "reach"):
+            if getattr(self, name) < 1:
+                raise BadSetting(f"{name} of the transformer is {getattr(self, name)}; give at least 1")
+        if self.width % (2 * self.heads):
+            raise BadSetting(
+                f"{self.width} channels do not divide into {self.heads} heads of an even number of channels"
+            )
+        if self.positions not in POSITIONS:
+            raise BadSetting(f"there are no {self.positions!r} positions; known: {', '.join(POSITIONS)}")
+        if not 0 <= self.dropout < 1:
+            raise BadSetting(f"dropout of the transformer is {self.dropout}; it must be in [0, 1)")
+
+
+class Cache:
+    """Keys and values of the places seen so far.
+
+    Attributes:
+        keys, values: one buffer a block, each (B, heads, length, D / heads).
+        place: places seen.
+    """
+
+    def __init__(self, depth: Depth, batch: int, length: int, like: Tensor) -> None:
+        """Room for ``length`` places of ``batch`` sequences, of the device and type of ``like``."""
+        shape = (batch, depth.heads, length, depth.width // depth.heads)
+        self.keys = [like.new_zeros(shape) for _ in range(depth.layers)]
+        self.values = [like.new_zeros(shape) for _ in range(depth.layers)]
+        self.place = 0
+
+
+class Block(nn.Module):
+    """Attention to the past and a layer of its own for every place."""
+
+    def __init__(self, depth: Depth) -> None:
+        super().__init__()
+        width = depth.width
+        self.heads, self.reach = depth.heads, depth.reach
+        self.before = nn.LayerNorm(width)
+        self.look = nn.Linear(width, 3 * width)
+        self.bring = nn.Linear(width, width)
+        self.between = nn.LayerNorm(width)
+        self.widen = nn.Linear(width, 4 * width)
+        self.narrow = nn.Linear(4 * width, width)
+        self.dropout = nn.Dropout(depth.dropout)
+
+    def forward(self, x: Tensor, turn: Tensor | None, cache: Cache | None = None, layer: int = 0) -> Tensor:
+        """(B, n, D) to (B, n, D).
+
+        Args:
+            x: the next n places.
+            turn: (2, n, D / heads), cosines and signed sines of their positions, or None.
+            cache: what was before them, and where they are kept; None when nothing was.
+            layer: which of the cache's buffers are this block's.
+        """
+        q, k, v = self.look(self.before(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        if turn is not None:
+            q, k = _turned(q, turn), _turned(k, turn)
+        if cache is not None:
+            end = cache.place + x.shape[1]
+            cache.keys[layer][:, :, cache.place : end] = k
+            cache.values[layer][:, :, cache.place : end] = v
+            first = max(0, cache.place + 1 - self.reach)  # the first place that any of them sees
+            k, v = cache.keys[layer][:, :, first:end], cache.values[layer][:, :, first:end]
+        seen = _attention(q, k, v, self.reach).transpose(1, 2).flatten(2)
+        x = x + self.dropout(self.bring(seen))
+        return x + self.dropout(self.narrow(F.gelu(self.widen(self.between(x)))))
+
+
+class Transformer(nn.Module):
+    """The blocks; output t sees inputs up to and including t."""
+
+    def __init__(self, depth: Depth) -> None:
+        """Build the blocks; the input has ``depth.width`` channels, and so has the output."""
+        super().__init__()
+        self.depth = depth
+        learned = depth.positions == "learned"
+        self.places = nn.Embedding(depth.reach, depth.width) if learned else None
+        self.blocks = nn.ModuleList(Block(depth) for _ in range(depth.layers))
+        self.last = nn.LayerNorm(depth.width)
+        for name, weight in self.named_parameters():
+            if weight.dim() == 2:
+                # What is added to the stream is made smaller, so that it does not grow with the depth.
+                adds = name.endswith(("bring.weight", "narrow.weight"))
+                nn.init.normal_(weight, std=0.02 / (2 * depth.layers) ** 0.5 if adds else 0.02)
+            elif "blocks" in name and name.endswith("bias"):
+                nn.init.zeros_(weight)
+
+    def start(self, batch: int, length: int) -> Cache:
+        """An empty cache for ``batch`` sequences of up to ``length`` places.
+
+        Raises:
+            BadSetting: longer than the learned positions.
+        """
+        self._check(length)
+        return Cache(self.depth, batch, length, self.last.weight)
+
+    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
+        """Outputs of the next n places; without a cache these are the first.
+
+        Args:
+            x: (B, n, D).
+            cache: from `start`; it moves on by n places. Without gradient.
+
+        Returns:
+            (B, n, D).
+
+        Raises:
+            BadSetting: a sequence longer than the learned positions.
+        """
+        begin = 0 if cache is None else cache.place
+        end = begin + x.shape[1]
+        turn = None
+        if self.places is not None:
+            self._check(end)
+            x = x + self.places.weight[begin:end]
+        else:
+            turn = _angles(begin, end, self.depth.width // self.depth.heads, x)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, turn, cache, layer)
+        if cache is not None:
+            cache.place = end
+        return self.last(x)
+
+    def _check(self, length: int) -> None:
+        if self.places is not None and length > self.depth.reach:
+            raise BadSetting(
+                f"{length} places are more than the {self.depth.reach} that this transformer learned "
+                "positions of; ask for less, or train one with rotary positions or a longer reach"
+            )
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, reach: int) -> Tensor:
+    """(B, heads, n, d) of the last n of m keys: each query sees the ``reach`` keys up to its own."""
+    n, m = q.shape[2], k.shape[2]
+    if n == 1 and m <= reach:
+        return F.scaled_dot_product_attention(q, k, v)
+    if n == m <= reach:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    behind = torch.arange(m - n, m, device=q.device)[:, None] - torch.arange(m, device=q.device)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=(behind >= 0) & (behind < reach))
+
+
+def _angles(begin: int, end: int, channels: int, like: Tensor) -> Tensor:
+    """Cosines, and sines with the sign of `_turned`, (2, places, channels)."""
+    pair = torch.arange(0, channels, 2, device=like.device, dtype=torch.float32)
+    place = torch.arange(begin, end, device=like.device, dtype=torch.float32)
+    angle = place[:, None] * 10_000 ** (-pair / channels)
+    cosine, sine = angle.cos(), angle.sin()
+    return torch.stack([torch.cat([cosine, cosine], 1), torch.cat([-sine, sine], 1)])
+
+
+def _turned(x: Tensor, turn: Tensor) -> Tensor:
+    """Channels i and i + d/2 of a head, as a point in the plane, turned by the angle of the place."""
+    return (x * turn[0] + x.roll(x.shape[-1] // 2, -1) * turn[1]).to(x.dtype)

@@ -1,0 +1,136 @@
+"""The transformer: beside one written with loops, causal, and the same with a cache."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from speechvq.errors import BadSetting
+from speechvq.nets.transformer import Depth, Transformer, _angles
+
+POSITIONS = pytest.mark.parametrize("positions", ["rotary", "learned"])
+
+
+def made(**more) -> Transformer:
+    torch.manual_seed(0)
+    net = Transformer(Depth(**{"layers": 2, "width": 16, "heads": 2, "reach": 12} | more)).eval()
+    for weight in net.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    return net
+
+
+def normed(x: Tensor, norm: torch.nn.LayerNorm) -> Tensor:
+    return (x - x.mean()) / (x.var(unbiased=False) + 1e-5).sqrt() * norm.weight + norm.bias
+
+
+def turned(x: Tensor, place: int) -> Tensor:
+    """Each pair of channels as a complex number, turned."""
+    half = len(x) // 2
+    out = x.clone()
+    for i in range(half):
+        angle = torch.tensor(place / 10_000 ** (2 * i / len(x)), dtype=torch.float64)
+        number = torch.complex(x[i], x[half + i]) * torch.complex(angle.cos(), angle.sin())
+        out[i], out[half + i] = number.real, number.imag
+    return out
+
+
+def slowly(net: Transformer, x: Tensor) -> Tensor:
+    """One sequence (L, D), place by place, head by head, key by key."""
+    depth, size = net.depth, net.depth.width // net.depth.heads
+    if net.places is not None:
+        x = x + net.places.weight[: len(x)]
+    for block in net.blocks:
+        looks = [(normed(row, block.before) @ block.look.weight.T + block.look.bias).chunk(3) for row in x]
+        rows = []
+        for t in range(len(x)):
+            seen = []
+            for head in range(depth.heads):
+                part = slice(head * size, (head + 1) * size)
+                first = max(0, t + 1 - depth.reach)
+                turn = turned if net.places is None else (lambda v, _: v)
+                q = turn(looks[t][0][part], t)
+                scores = [q @ turn(looks[s][1][part], s) / math.sqrt(size) for s in range(first, t + 1)]
+                weights = torch.stack(scores).softmax(0)
+                seen.append(
+                    sum(w * looks[s][2][part] for w, s in zip(weights, range(first, t + 1), strict=True))
+                )
+            h = x[t] + torch.cat(seen) @ block.bring.weight.T + block.bring.bias
+            wide = normed(h, block.between) @ block.widen.weight.T + block.widen.bias
+            wide = wide * (1 + torch.erf(wide / math.sqrt(2))) / 2
+            rows.append(h + wide @ block.narrow.weight.T + block.narrow.bias)
+        x = torch.stack(rows)
+    return torch.stack([normed(row, net.last) for row in x])
+
+
+@POSITIONS
+@pytest.mark.parametrize("reach", [9, 4])
+@torch.no_grad()
+def test_it_is_the_papers_by_loops(positions: str, reach: int):
+    length = 9 if positions == "rotary" else reach
+    net = made(positions=positions, reach=reach).double()
+    x = torch.randn(2, length, 16, dtype=torch.float64)
+    for row, out in zip(x, net(x), strict=True):
+        # The angles are made in single precision.
+        assert torch.allclose(out, slowly(net, row), atol=1e-5)
+
+
+@POSITIONS
+@pytest.mark.parametrize(("length", "pieces"), [(12, [1] * 12), (12, [5, 1, 4, 2]), (30, [14, 1, 1, 9, 5])])
+@torch.no_grad()
+def test_with_a_cache_it_is_the_same(positions: str, length: int, pieces: list[int]):
+    net = made(positions=positions, reach=30 if positions == "learned" else 12)
+    x = torch.randn(3, length, 16)
+    cache = net.start(3, length)
+    parts = [net(piece, cache) for piece in x.split(pieces, dim=1)]
+    assert torch.allclose(torch.cat(parts, dim=1), net(x), atol=1e-5)
+    assert cache.place == length
+
+
+@POSITIONS
+def test_no_output_sees_what_comes_later_or_is_out_of_reach(positions: str):
+    net = made(positions=positions, layers=1, reach=7 if positions == "learned" else 4)
+    x = torch.randn(1, 7, 16, requires_grad=True)
+    net(x)[0, 5].square().sum().backward()
+    assert x.grad is not None
+    seen = (x.grad[0].abs().sum(1) > 0).tolist()
+    assert seen == ([True] * 6 + [False] if positions == "learned" else [False, False, *[True] * 4, False])
+
+
+@torch.no_grad()
+def test_rotary_positions_know_distances_only():
+    block, x = made().blocks[0], torch.randn(1, 6, 16)
+    early, late = (block(x, _angles(begin, begin + 6, 8, x)) for begin in (0, 500))
+    assert torch.allclose(early, late, atol=1e-4)
+    assert not torch.allclose(early, block(x, None), atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"layers": 0},
+        {"width": 30, "heads": 4},
+        {"width": 6, "heads": 2},
+        {"positions": "sine"},
+        {"dropout": 1.0},
+    ],
+)
+def test_wrong_settings_are_sentences(wrong: dict):
+    with pytest.raises(BadSetting):
+        Depth(**wrong)
+
+
+def test_more_places_than_were_learned_are_refused():
+    net = made(positions="learned")
+    with pytest.raises(BadSetting, match="13 places are more than the 12"):
+        net(torch.randn(1, 13, 16))
+    with pytest.raises(BadSetting, match="more than the 12"):
+        net.start(1, 13)
+
+
+def test_dropout_is_for_training_only():
+    net = made(dropout=0.5)
+    x = torch.randn(1, 5, 16)
+    assert torch.equal(net(x), net(x))
+    net.train()
+    assert not torch.equal(net(x), net(x))

@@ -114,7 +114,9 @@ def cluster(N: int, K: int, D: int) -> Pair:
 
 def two_clusters(N: int, K: int, D: int) -> Pair:
     """Every code has many others that bfloat16 cannot tell from it, and centring does not help."""
-    return normal(N, D), 1e-5 * normal(K, D) + np.where(np.arange(K) % 2, 5, -5)[:, None]
+    codes = 1e-5 * normal(K, D) + np.where(np.arange(K) % 2, 5, -5)[:, None]
+    codes[:, 0] = 1  # so that they look the same to whoever looks once
+    return normal(N, D), codes
 
 
 def along_a_line(N: int, K: int, D: int) -> Pair:

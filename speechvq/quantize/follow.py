@@ -27,7 +27,7 @@ def follow(stacks: list[Walked]) -> dict[str, Tensor]:
     if lessons and not in_backward():
         counts, moments, lessons = _pooled(counts, moments, lessons)
         revived = _teach(lessons).to(revived.dtype)
-    return stats(torch.cat(counts), moments, revived)
+    return stats(counts[0] if len(counts) == 1 else torch.cat(counts), moments, revived)
 
 
 def _pooled(
@@ -81,14 +81,21 @@ def stats(counts_VK: Tensor, moments: list[Tensor], revived: Tensor) -> dict[str
     """The figures of `Quantized` from counts (number of codebooks, K) and the moments of each stack."""
     share_VK = counts_VK / counts_VK.sum(1, keepdim=True).clamp(min=1)
     entropy_V = torch.special.entr(share_VK).sum(1)
-    error, variance = moments[0].new_zeros(()), moments[0].new_zeros(())
-    for m in moments:
-        error = error + m[1]
-        variance = variance + m[2] - m[3:].square().sum() / m[0].clamp(min=1)
+    error, variance = _spread(moments[0])
+    for m in moments[1:]:
+        own_error, own_variance = _spread(m)
+        error, variance = error + own_error, variance + own_variance
     return {
         "perplexity": entropy_V.exp().mean(),
-        "usage": (counts_VK > 0).to(counts_VK.dtype).mean(),
+        "usage": (counts_VK > 0).mean(dtype=counts_VK.dtype),
         "error": torch.where(variance > 0, error / variance, 0),
         "revived": revived,
         "counts": counts_VK,
     }
+
+
+def _spread(moments: Tensor) -> tuple[Tensor, Tensor]:
+    """(summed squared error, variance times the number of vectors)."""
+    count, error, squares = moments[:3].unbind()
+    moved_D = moments[3:]
+    return error, squares - moved_D.dot(moved_D) / count.clamp(min=1)

@@ -29,11 +29,13 @@ def cross(
     of the second to the ``books`` (K, D) that are in the graph. ``share`` is how much of the gradient
     of the vectors the codes get as well (the synchronised update of Huh et al. 2023).
     """
+    loss = walked.errors.sum() * scale
+    if not torch.is_grad_enabled():
+        return walked.total, loss, loss
     pulls = []
-    if torch.is_grad_enabled() and any(book.requires_grad for book in books):
+    if any(book.requires_grad for book in books):
         with torch.no_grad():
             pulls = [_pull(walked, b, book) for b, book in enumerate(books)]
-    loss = walked.errors.sum() * scale
     return _Cross.apply(  # type: ignore[return-value]
         estimator,
         share,

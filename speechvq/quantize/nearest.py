@@ -14,7 +14,6 @@ from speechvq.kernels.plain import Walk
 __all__ = ["Walk", "choose", "nearest", "walk"]
 
 
-@torch.no_grad()
 def nearest(x_ND: Tensor, codes_KD: Tensor) -> Tensor:
     """Index (N,) int64 of the Euclidean-nearest row of ``codes_KD`` for every row of ``x_ND``.
 
@@ -27,7 +26,6 @@ def nearest(x_ND: Tensor, codes_KD: Tensor) -> Tensor:
     return _nearest(x_ND, codes_KD)
 
 
-@torch.no_grad()
 def choose(x_ND: Tensor, books: list[Tensor], *, visits: int = 1) -> Tensor:
     """The indices (visits, N) of `walk` alone, for less time and memory."""
     x_ND, books = x_ND.detach(), [book.detach() for book in books]
@@ -40,7 +38,6 @@ def choose(x_ND: Tensor, books: list[Tensor], *, visits: int = 1) -> Tensor:
     return _walk(x_ND, books, visits, None, False, 0.0).indices
 
 
-@torch.no_grad()
 def walk(
     x_ND: Tensor,
     books: list[Tensor],

@@ -197,7 +197,7 @@ def summed_probabilities(z_NC: Tensor, weight_N: Tensor, temperature: float) -> 
 
 def _joint(bits_NC2: Tensor) -> Tensor:
     """The probability of every code of independent bits (N, 2^C); the first bit is the lowest."""
-    joint_NK = bits_NC2.new_ones(len(bits_NC2), 1)
+    joint_NK = bits_NC2.new_ones(bits_NC2.shape[0], 1)
     for bit_N2 in bits_NC2.unbind(1):
         joint_NK = (bit_N2[:, :, None] * joint_NK[:, None, :]).flatten(1)
     return joint_NK

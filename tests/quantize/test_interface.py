@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.utils.checkpoint import checkpoint
 
 from speechvq.errors import BadCodes, BadSetting
-from speechvq.quantize import QUANTIZERS, Chance, Quantizer, ResidualQuantizer, Start
+from speechvq.quantize import QUANTIZERS, Quantizer, Start
 from speechvq.table import plain
 
 DIM = 6
@@ -92,20 +92,6 @@ def test_padding_changes_nothing(kind, grid, start, state_of):
     assert torch.equal(padded.decode(a.indices), padded.decode(a.indices) * mask[:, None])
 
 
-def test_dropped_depths_and_padding():
-    """Under dropout a padded place has no code at all, and the rest of an item one number of depths."""
-    torch.manual_seed(0)
-    quantizer = ResidualQuantizer(DIM, 12, 4, chance=Chance(dropout=1.0), start=Start(by="normal"))
-    z, mask = torch.randn(200, DIM, 5), torch.rand(200, 5) < 0.7
-    out = quantizer(z, mask)
-    depths = (out.indices >= 0).sum(1)
-    assert (depths[~mask] == 0).all()
-    deepest = depths.amax(1, keepdim=True).expand_as(mask)
-    assert torch.equal(depths[mask], deepest[mask])
-    assert set(depths[mask].tolist()) == {1, 2, 3, 4}
-    assert torch.equal(out.stats["counts"].sum(1), (out.indices >= 0).sum((0, 2)).float())
-
-
 def test_a_true_mask_is_no_mask(any_kind, state_of):
     z = torch.randn(2, DIM, 20)
     with_mask, without = any_kind(), any_kind()
@@ -168,29 +154,6 @@ def test_deepcopy_is_apart(any_kind, state_of):
     assert equal_states(before, state_of(quantizer))
 
 
-def test_the_gradient_crosses_the_choice(kind):
-    """Unchanged in the space of the codes; a linear layer or a norm on the way counts as what it is.
-
-    The rotation trick scales it by |q| / |z|; it is held to its matrices elsewhere.
-    """
-    quantizer = kind()
-    z = torch.randn(2, DIM, 20, requires_grad=True)
-    cotangent = torch.randn(2, DIM, 20)
-    codes = [p for name, p in quantizer.named_parameters() if "passage" not in name]
-    out = quantizer(z).vectors
-    found, *rest = torch.autograd.grad((out * cotangent).sum(), [z, *codes], allow_unused=True)
-    assert all(g is None for g in rest)
-    if kind.name == "vector-rotation":
-        longer = out.norm(dim=1) / z.norm(dim=1)
-        torch.testing.assert_close(found.norm(dim=1), longer * cotangent.norm(dim=1))
-    elif kind.linear or "cosine" in kind.name:
-        passed = quantizer.passage.out(quantizer.passage.into(z.movedim(1, -1).flatten(0, 1)))
-        (wanted,) = torch.autograd.grad((passed * cotangent.movedim(1, -1).flatten(0, 1)).sum(), z)
-        torch.testing.assert_close(found, wanted)
-    else:
-        assert torch.equal(found, cotangent)
-
-
 def test_codes_are_parameters_only_when_learned_by_gradient(kind):
     quantizer = kind()
     by_gradient = quantizer.learning.by == "gradient"
@@ -199,30 +162,6 @@ def test_codes_are_parameters_only_when_learned_by_gradient(kind):
     assert kind.linear == any("passage.project" in name for name, _ in quantizer.named_parameters())
     losses = quantizer(torch.randn(2, DIM, 30)).losses
     assert set(losses) == ({"commitment", "codebook"} if by_gradient else {"commitment"})
-
-
-def test_two_forwards_before_one_backward(any_kind):
-    """Their gradients add, though the codebook has moved on before they are taken."""
-    batches = [torch.randn(2, DIM, 15, requires_grad=True) for _ in range(2)]
-
-    def loss(quantizer, z):
-        out = quantizer(z)
-        return out.vectors.sin().sum() + sum(out.losses.values())
-
-    torch.manual_seed(3)
-    together = any_kind()
-    sum(loss(together, z) for z in batches).backward()
-    wanted = [z.grad for z in batches]
-    for z in batches:
-        z.grad = None
-    torch.manual_seed(3)
-    apart = any_kind()
-    for z in batches:
-        loss(apart, z).backward()
-    for z, grad in zip(batches, wanted, strict=True):
-        torch.testing.assert_close(z.grad, grad)
-    for p, q in zip(together.parameters(), apart.parameters(), strict=True):
-        torch.testing.assert_close(p.grad, q.grad)
 
 
 def test_autocast_and_half_modules_keep_float32_state(any_kind, state_of):

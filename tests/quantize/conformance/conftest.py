@@ -1,5 +1,10 @@
 """The side a check is run on, and what the other library is expected to fail."""
 
+import os
+import subprocess
+import sys
+from functools import cache
+
 import pytest
 import torch
 
@@ -22,3 +27,22 @@ def make(request):
 
     make.side = request.param
     return make
+
+
+@pytest.fixture(scope="session")
+def peaks(checkout):
+    """``peaks(side)``: what was run, to how many N x K matrices the memory rose by; see `peak`."""
+
+    @cache
+    def peaks(side):
+        what = ["eval"] if side != "ours" else ["eval", "training", "residual", "entropy"]
+        ran = subprocess.run(
+            [sys.executable, "-m", "tests.quantize.conformance.peak", side, *what],
+            # What is freed goes back to the system, so that the peak is of what is held, not of holes.
+            env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"},
+            cwd=checkout, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+        return dict(zip(what, map(float, ran.stdout.split()), strict=True))
+
+    return peaks

@@ -1,8 +1,10 @@
-"""How much memory an eval forward takes, in a process of its own.
+"""How much memory a quantizer takes, in a process of its own.
 
-    python -m tests.quantize.conformance.peak SIDE
+    python -m tests.quantize.conformance.peak SIDE WHAT...
 
-prints the rise of the peak over the state before, in units of the N x K float32 matrix of distances.
+prints, for each WHAT, the rise of the peak over the state before, in units of the N x K float32 matrix
+of distances: "eval", a forward pass; and of this library only "training", "residual" (a stack of four)
+and "entropy", each a forward and a backward pass.
 """
 
 import sys
@@ -10,9 +12,17 @@ from pathlib import Path
 
 import torch
 
+from speechvq.quantize import Diversity, Learning, ResidualQuantizer, Start, VectorQuantizer
+
 from .adapters import SIDES, Plan
 
 N, K, DIM = 8192, 4096, 64
+NORMAL = Start(by="normal")
+OF_OURS = {
+    "training": lambda: VectorQuantizer(DIM, K, start=NORMAL),
+    "residual": lambda: ResidualQuantizer(DIM, K, 4, start=NORMAL, learning=Learning(by="gradient")),
+    "entropy": lambda: VectorQuantizer(DIM, K, start=NORMAL, diversity=Diversity(entropy=0.1)),
+}
 
 
 def resident(key):
@@ -21,19 +31,39 @@ def resident(key):
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
 
 
-def rise():
-    """Bytes that one eval forward adds to what the process holds."""
-    torch.set_num_threads(1)
-    side = SIDES[sys.argv[1]](Plan(dim=DIM, size=K)).eval()
-    side.set_codebook(torch.randn(K, DIM))
-    x = torch.randn(1, N, DIM)
-    with torch.no_grad():
-        side(x[:, :64])
-        before = resident("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the most so far begins anew
-        side(x)
+def rise(run, x):
+    """Bytes that ``run(x)`` adds to what the process holds, once it has run on a little."""
+    run(x[..., :64])
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the most so far begins anew
+    run(x)
     return resident("VmHWM") - before
 
 
+def step(quantizer):
+    """A forward and a backward pass."""
+
+    def run(x):
+        out = quantizer(x.requires_grad_())
+        (out.vectors.sum() + sum(out.losses.values())).backward()
+
+    return run
+
+
+def main():
+    """Measure what is asked for."""
+    torch.set_num_threads(1)
+    x = torch.randn(1, DIM, N)
+    for what in sys.argv[2:]:
+        if what == "eval":
+            side = SIDES[sys.argv[1]](Plan(dim=DIM, size=K)).eval()
+            side.set_codebook(torch.randn(K, DIM))
+            with torch.no_grad():
+                found = rise(lambda x, side=side: side(x.mT), x)
+        else:
+            found = rise(step(OF_OURS[what]()), x.clone())
+        print(found / (4 * N * K))
+
+
 if __name__ == "__main__":
-    print(rise() / (4 * N * K))
+    main()

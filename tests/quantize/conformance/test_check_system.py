@@ -1,13 +1,9 @@
 """Checks of what surrounds a quantizer: decoding, residual stacks, checkpoints, compilers, memory."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-
-SCRIPT = Path(__file__).with_name("peak.py")
 
 
 def compiled(side, x):
@@ -108,11 +104,6 @@ def test_exports(make):
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs the peak memory of Linux")
-def test_memory_is_no_matrix_of_distances(make):
+def test_memory_is_no_matrix_of_distances(make, peaks):
     """An eval forward of 8192 vectors and 4096 codes rises less than half their distances would take."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "tests.quantize.conformance.peak", make.side],
-        cwd=SCRIPT.parents[3], capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr
-    assert float(ran.stdout) < 0.5
+    assert peaks(make.side)["eval"] < 0.5

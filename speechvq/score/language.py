@@ -103,7 +103,8 @@ def _counted(sequences: Sequence[np.ndarray], order: int) -> Iterator[_Counts]:
         [np.zeros(0, dtype=np.int64), *(np.arange(len(s), 0, -1) for s in sequences)]
     )  # units from here to the end of the recording
     units = np.unique(flat, return_inverse=True)[1]
-    kinds, numbers, places = len(units) + 1, np.zeros(len(flat), dtype=np.int64), np.arange(len(flat))
+    kinds = int(units.max(initial=0)) + 1
+    numbers, places = np.zeros(len(flat), dtype=np.int64), np.arange(len(flat))
     for n in range(1, order + 1):
         fits = left[places] >= n
         places, before = places[fits], numbers[fits]

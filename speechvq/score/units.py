@@ -55,7 +55,7 @@ class Joint:
     def order(self) -> np.ndarray:
         """(U,) places of the columns, by their most probable phone and then by how probable it is."""
         best = self.given_unit
-        return np.lexsort((self.units, -best.max(0), best.argmax(0)))
+        return np.lexsort((np.asarray(self.units), -best.max(0), best.argmax(0)))
 
     def labels(self) -> tuple[np.ndarray, np.ndarray]:
         """Row and column numbers (frames,) of each frame, in no particular order."""

@@ -18,12 +18,17 @@ class SpeakerCondition(nn.Module):
     """A voice, by name, by row or by embedding, as one vector."""
 
     def __init__(self, speakers: tuple[str, ...], channels: int, *, embedding_dim: int = 256) -> None:
-        """A learned table of ``speakers`` and a projection of ``embedding_dim`` to ``channels``."""
+        """A learned table of ``speakers`` and a projection of ``embedding_dim`` to ``channels``.
+
+        With ``embedding_dim`` 0 there is no projection, and voices are known by name only.
+        """
         super().__init__()
         self.speakers = tuple(speakers)
         self.table = nn.Embedding(len(self.speakers), channels)
-        self.projection = nn.Sequential(
-            nn.Linear(embedding_dim, channels), nn.ReLU(), nn.Linear(channels, channels)
+        self.projection = (
+            nn.Sequential(nn.Linear(embedding_dim, channels), nn.ReLU(), nn.Linear(channels, channels))
+            if embedding_dim
+            else None
         )
 
     def index(self, name: str) -> int:
@@ -37,10 +42,22 @@ class SpeakerCondition(nn.Module):
         return self.speakers.index(name)
 
     def forward(self, speaker: str | Tensor) -> Tensor:
-        """A name, (B,) int64 rows, or (B, embedding_dim) float embeddings to (B, channels)."""
+        """A name, (B,) int64 rows, or (B, embedding_dim) float embeddings to (B, channels).
+
+        Raises:
+            UnknownSpeaker: the voice is not in the table.
+            BadSetting: an embedding for a decoder that knows voices by name only.
+        """
         if isinstance(speaker, str):
             speaker = torch.tensor([self.index(speaker)], device=self.table.weight.device)
-        return self.projection(speaker) if speaker.is_floating_point() else self.table(speaker)
+        if not speaker.is_floating_point():
+            return self.table(speaker)
+        if self.projection is None:
+            raise BadSetting(
+                "this decoder knows no voice but those it was trained on; give one by its name, "
+                f"one of {', '.join(self.speakers)}"
+            )
+        return self.projection(speaker)
 
     def learn(
         self, condition: Mapping[str, Tensor], *, share: float = 0.2, weight: float = 0.1
@@ -56,7 +73,7 @@ class SpeakerCondition(nn.Module):
             (B, channels), and the loss "voice/embedding" where there are embeddings.
         """
         row, embedding = self.table(condition["speaker"]), condition.get("embedding")
-        if embedding is None:
+        if embedding is None or self.projection is None:
             return row, {}
         made = self.projection(embedding).to(row.dtype)
         use = torch.rand(len(row), 1, device=row.device) < (share if self.training else 0.0)

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from speechvq.codec import Codec, Codes
+from speechvq.speech.decibels import DecibelMel, Level
 from speechvq.speech.encoder import MelEncoder
 from speechvq.speech.pieces import marked
+from speechvq.speech.zerospeech import VQCPCEncoder, ZeroSpeechEncoder
 
 
 @runtime_checkable
@@ -29,14 +31,17 @@ class Streaming(Protocol):
 def encode_stream(codec: Codec, blocks: Iterable[Tensor]) -> Iterator[Tensor]:
     """Blocks (1, 1, n) of one recording to pieces (1, K, t) of its indices.
 
-    ``blocks`` is gone through twice when the encoder removes the recording's mean, so it must be
-    something that can be iterated again, such as a list or a reader of a file.
+    ``blocks`` is gone through twice when the encoder must know something of the whole recording (its
+    mean, its level), so it must be something that can be iterated again, such as a list or a reader of
+    a file.
     """
     encoder = codec.encoder
     context = math.ceil(encoder.receptive_field / encoder.hop) + 1
     options = {}
     if isinstance(encoder, MelEncoder) and encoder.remove_mean:
         options["mean"] = _mean(encoder, blocks)
+    if isinstance(encoder, (ZeroSpeechEncoder, VQCPCEncoder)):
+        options["level"] = _level(encoder.features, blocks)
     for window, first, stop in _windows(blocks, encoder.hop, context):
         yield codec.quantizer.encode(encoder(window, **options))[..., first:stop]
 
@@ -59,6 +64,17 @@ def _mean(encoder: MelEncoder, blocks: Iterable[Tensor]) -> Tensor:
         total = total + frames.sum(2, keepdim=True)
         count += frames.shape[2]
     return (total / max(1, count)).float()
+
+
+def _level(features: DecibelMel, blocks: Iterable[Tensor]) -> Level:
+    """What `DecibelMel.level` would give for the whole recording."""
+    peak, loudest = torch.zeros(1), torch.zeros(1)
+    for window, first, stop in _windows(blocks, features.hop, 8):
+        if features.fits(window.shape[-1]):
+            mel = features.magnitudes(window)[..., first:stop]
+            peak = torch.maximum(peak.to(window.device), window.abs().amax((1, 2)))
+            loudest = torch.maximum(loudest.to(window.device), mel.amax((1, 2)))
+    return Level(peak, loudest)
 
 
 def _windows(blocks: Iterable[Tensor], hop: int, context: int) -> Iterator[tuple[Tensor, int, int | None]]:

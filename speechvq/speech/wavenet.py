@@ -6,7 +6,6 @@ target at t is sample t and the input is sample t - 1; before the first sample t
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from speechvq.nets.condition import SpeakerCondition, TimeJitter
 from speechvq.nets.sampling import Sampling, Uniforms
 from speechvq.nets.wavenet import Incremental, Stack, WaveNet
 from speechvq.speech.amplitudes import Amplitudes, Output, amplitudes
+from speechvq.speech.samplewise import check_options, fit, sampling_of, windows
 
 STACKS = {
     "tiny": Stack(layers=12, stacks=2, residual=32, gate=32, skip=64, post=64),
@@ -90,11 +90,11 @@ class WaveNetDecoder(Decoder):
         local = self.context(self.jitter(vectors))
         places = vectors.shape[-1] * self.hop
         valid = torch.ones_like(batch.signal[:, 0], dtype=torch.bool) if batch.mask is None else batch.mask
-        valid = _fit(valid, places)
-        steps = self.amplitudes.steps(_fit(batch.signal[:, 0], places))
+        valid = fit(valid, places)
+        steps = self.amplitudes.steps(fit(batch.signal[:, 0], places))
         before = torch.cat([self._silence(len(steps)), steps[:, :-1]], dim=1)
         if self.training and 0 < self.window < places:
-            local, steps, before, valid = self._windows(local, steps, before, valid)
+            local, steps, before, valid = windows(self.window, self.hop, local, steps, before, valid)
         voice, losses = (None, {}) if self.voice is None else self.voice.learn(batch.condition)
         output = self.net(self.amplitudes(before), self.net.conditions(local, voice))
         return Reconstruction({"sound/nll": masked_mean(self.amplitudes.nll(output, steps), valid)} | losses)
@@ -112,7 +112,7 @@ class WaveNetDecoder(Decoder):
             seed: in place of the sampling's.
             progress: show a progress bar.
         """
-        _known(options, "speaker", "sampling", "seed", "progress")
+        check_options("WaveNet", options, "speaker", "sampling", "seed", "progress")
         batch, _, length = vectors.shape
         if mask is None:
             mask = torch.ones(batch, length, dtype=torch.bool, device=vectors.device)
@@ -120,9 +120,9 @@ class WaveNetDecoder(Decoder):
         local = self.context(vectors * mask[:, None])[order]
         voice = self._voice(options.get("speaker"), batch)
         voice = voice[order] if voice is not None else None
-        uniforms = Uniforms(_sampling(options).seed, batch)
+        uniforms = Uniforms(sampling_of(options).seed, batch)
         uniforms.streams = [uniforms.streams[row] for row in order.tolist()]
-        speech = Speech(self, voice, _sampling(options), uniforms)
+        speech = Speech(self, voice, sampling_of(options), uniforms)
         wave = vectors.new_zeros(batch, length * self.hop, dtype=torch.float32)
         total, hidden = int(lengths.sum()) * self.hop, not options.get("progress")
         with tqdm(total=total, unit=" samples", disable=hidden) as bar:
@@ -140,11 +140,11 @@ class WaveNetDecoder(Decoder):
         The pieces together are what `generate` makes of the whole; the options are its own but progress.
         The sound of a code waits for the next code, which the convolution over the codes sees.
         """
-        _known(options, "speaker", "sampling", "seed")
+        check_options("WaveNet", options, "speaker", "sampling", "seed")
         speech, held = None, None
         for piece in vectors:
             if speech is None or held is None:
-                sampling = _sampling(options)
+                sampling = sampling_of(options)
                 voice = self._voice(options.get("speaker"), len(piece))
                 speech = Speech(self, voice, sampling, Uniforms(sampling.seed, len(piece)))
                 held = torch.zeros_like(piece[:, :, :1])  # left of the first code
@@ -168,19 +168,6 @@ class WaveNetDecoder(Decoder):
         if speaker is None:
             raise BadSetting(f"which voice? give speaker=, one of {', '.join(self.speakers)}")
         return self.voice(speaker).expand(batch, -1)
-
-    def _windows(self, local: Tensor, *samples: Tensor) -> tuple[Tensor, ...]:
-        """A window of whole codes at a random place of each row; the last of ``samples`` is the mask."""
-        width = max(1, self.window // self.hop)
-        last = samples[-1].sum(1) // self.hop - width
-        draw = torch.rand(len(local), device=local.device)
-        start = (draw * (last.clamp(min=0) + 1)).long().clamp(max=local.shape[2] - width)
-        places = start[:, None] + torch.arange(width, device=local.device)
-        cut = [local.gather(2, places[:, None].expand(-1, local.shape[1], -1))]
-        for sample in samples:
-            by_code = sample.unflatten(1, (-1, self.hop))
-            cut.append(by_code.gather(1, places[:, :, None].expand(-1, -1, self.hop)).flatten(1))
-        return tuple(cut)
 
 
 class Speech:
@@ -213,20 +200,3 @@ class Speech:
                 self.steps = self.decoder.amplitudes.draw(output, self.sampling, uniforms[:, now])[:, None]
                 made.append(self.steps)
         return self.decoder.amplitudes.wave(torch.cat(made, dim=1))
-
-
-def _fit(samples: Tensor, length: int) -> Tensor:
-    """(B, L) cut or padded with zeros (False) to (B, length)."""
-    return F.pad(samples[:, :length], (0, max(0, length - samples.shape[1])))
-
-
-def _sampling(options: dict[str, Any]) -> Sampling:
-    sampling = options.get("sampling") or Sampling()
-    return sampling if options.get("seed") is None else replace(sampling, seed=options["seed"])
-
-
-def _known(options: dict[str, Any], *names: str) -> None:
-    if unknown := set(options) - set(names):
-        raise BadSetting(
-            f"the WaveNet decoder has no option {', '.join(sorted(unknown))}; it knows {', '.join(names)}"
-        )

@@ -15,6 +15,7 @@ from speechvq.nets.wavenet import Stack
 from speechvq.quantize import VectorQuantizer
 from speechvq.speech.amplitudes import Output
 from speechvq.speech.encoder import MelEncoder
+from speechvq.speech.samplewise import windows
 from speechvq.speech.wavenet import WaveNetDecoder
 
 SHORT = Path(__file__).parent.parent / "assets" / "slt_short.flac"
@@ -137,7 +138,7 @@ def test_training_windows_lie_in_the_valid_codes_and_stay_aligned():
     count = torch.arange(48).expand(200, 48)
     local = torch.arange(6.0).expand(200, 3, 6)
     mask = count < torch.tensor([48, 29]).repeat(100)[:, None]
-    codes, samples, valid = net._windows(local, count, mask)
+    codes, samples, valid = windows(net.window, net.hop, local, count, mask)
     assert codes.shape == (200, 3, 2)
     assert torch.equal(samples[:, ::8] // 8, codes[:, 0].long())
     assert (samples.diff(dim=1) == 1).all()

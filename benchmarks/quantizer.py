@@ -155,7 +155,7 @@ def _arguments() -> argparse.Namespace:
             f"--{axis}", type=numbers, help=f"only shapes with so many {what}, of {','.join(map(str, sizes))}"
         )
     add("--seconds", type=float, default=5.0, help="time for a cell, if its calls are shorter (%(default)s)")
-    add("--limit", type=float, default=16.0, help="GiB that a peer may take in a cell (%(default)s)")
+    add("--limit", type=float, default=10.0, help="GiB that a peer may take in a cell (%(default)s)")
     add("--large", action="store_true", help="the shared row at N 32768 too")
     add("--quick", action="store_true", help="small shapes only, to see that it runs")
     add("--device", choices=("cpu", "cuda"), default="cpu")

@@ -14,7 +14,9 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 import torch
-from quantizer_clock import race, rise, stopwatch, summary, touch
+from quantizer_clock import race, stopwatch, summary
+from quantizer_memory import available, confine, refusal, rise, touch
+from quantizer_peers import needed
 from quantizer_plan import CPU_SETTINGS, CUDA_SETTINGS, GIB, MEMORY, Setting, Shape
 from quantizer_rows import checks, field_of, memory_call
 
@@ -32,6 +34,8 @@ def main() -> None:
         if asked.get("describe"):
             answers = [describe(setting)]
         else:
+            if not setting.cuda:
+                confine(min(int(asked["limit"] * GIB), available()))
             shape = Shape(asked["N"], asked["D"], asked["K"])
             answers = (cell(row, shape, setting, asked) for row in asked["rows"])
         for answer in answers:
@@ -42,17 +46,10 @@ def cell(row: str, shape: Shape, setting: Setting, asked: dict) -> dict[str, obj
     """One cell: the times of everybody, or the memory of one."""
     device = "cuda" if setting.cuda else "cpu"
     found = {"row": row, "N": shape.N, "D": shape.D, "K": shape.K, "setting": setting.name}
+    limit = int(asked["limit"] * GIB)
     if row == "memory":
-        try:
-            # Once at a small size: what is loaded or built at the first call is not the step's.
-            memory_call(asked["only"], Shape(64, shape.D, 64), device)()
-            call = memory_call(asked["only"], shape, device)
-            return found | {"mib": {asked["only"]: rise(call, cuda=setting.cuda)}}
-        except ImportError as error:
-            return found | {"skipped": {asked["only"]: f"not here: {error}"}}
-        except OSError as error:
-            return found | {"skipped": {asked["only"]: f"this system does not tell its peak memory: {error}"}}
-    field = field_of(row, shape, device, int(asked["limit"] * GIB))
+        return found | memory(asked["only"], shape, device, limit)
+    field = field_of(row, shape, device, limit)
     if setting.neutral and not setting.cuda:
         touch(field.largest)
     watch = stopwatch(threads=setting.threads, cuda=setting.cuda)
@@ -60,7 +57,25 @@ def cell(row: str, shape: Shape, setting: Setting, asked: dict) -> dict[str, obj
         field.runners, watch, seconds=asked["seconds"], first_counts=not (setting.neutral or setting.cuda)
     )
     times = {name: summary(taken) for name, taken in samples.items()}
-    return found | {"times": times, "skipped": field.skipped} | checks(row, field)
+    skipped = field.skipped | {c.name: c.failure for c in field.runners if c.failure}
+    return found | {"times": times, "skipped": skipped} | checks(row, field)
+
+
+def memory(name: str, shape: Shape, device: str, limit: int) -> dict[str, object]:
+    """The rise of the peak in one call of ``name``, or why it is not known."""
+    needs = needed("step", shape) if name == "vqp" else 0
+    if device == "cpu" and needs > min(limit, available()):
+        return {"skipped": {name: f"takes about {needs / GIB:.1f} GiB; see --limit"}}
+    try:
+        # Once at a small size: what is loaded or built at the first call is not the step's.
+        memory_call(name, Shape(64, shape.D, 64), device)()
+        return {"mib": {name: rise(memory_call(name, shape, device), cuda=device == "cuda")}}
+    except ImportError as error:
+        return {"skipped": {name: f"not here: {error}"}}
+    except OSError as error:
+        return {"skipped": {name: f"this system does not tell its peak memory: {error}"}}
+    except (MemoryError, RuntimeError) as error:
+        return {"skipped": {name: refusal(error)}}
 
 
 def describe(setting: Setting) -> dict[str, object]:

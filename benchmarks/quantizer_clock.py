@@ -1,13 +1,12 @@
-"""How time and memory are read: interleaved rounds in one process; the rise of the peak in a fresh one."""
+"""How time is read: interleaved rounds in one process."""
 
-import ctypes
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
+from quantizer_memory import refusal
 
 RESET_EVERY = 100
 """Calls after which a contestant's state is put back: unused codes' counts shrink towards denormals."""
@@ -27,6 +26,7 @@ class Contestant:
         reset: puts the state back; not timed.
         main: is one of the two that the ratio is of; the others give way when time is short.
         first: what the first call returned.
+        failure: why it could not take part, if so.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Contestant:
     main: bool = True
     calls: int = 0
     first: object = None
+    failure: str = ""
 
     def sample(self, watch: Stopwatch, inner: int) -> float:
         """Seconds per call over ``inner`` calls in a row."""
@@ -86,16 +87,21 @@ def race(
     as the only sample if ``first_counts`` or if the ratio does not need it; else one round is taken.
     A round gives the quicker ones up to ten samples, so that a slow peer does not leave us with three.
     """
-    samples: dict[str, list[float]] = {c.name: [] for c in contestants}
+    samples: dict[str, list[float]] = {}
     expected, racing = {}, []
     for c in contestants:
-        expected[c.name] = c.sample(watch, 1)
+        try:
+            expected[c.name] = c.sample(watch, 1)
+            if expected[c.name] < seconds / 4:  # the first call is never like the others
+                expected[c.name] = c.sample(watch, 1)
+        except (MemoryError, RuntimeError) as error:
+            c.failure = refusal(error)
+            continue
+        samples[c.name] = []
         if expected[c.name] > 4 * seconds and (first_counts or not c.main):
             samples[c.name].append(expected[c.name])
-            continue
-        if expected[c.name] < seconds / 4:  # the first call is never like the others
-            expected[c.name] = c.sample(watch, 1)
-        racing.append(c)
+        else:
+            racing.append(c)
     slowest = max((expected[c.name] for c in racing), default=0.0)
     begin, rounds = time.perf_counter(), 0
     while racing:
@@ -120,42 +126,3 @@ def summary(samples: list[float]) -> dict[str, float]:
         "high": ordered[-1 - quarter],
         "samples": len(ordered),
     }
-
-
-def rise(call: Callable[[], object], *, cuda: bool) -> float:
-    """MiB by which the peak of resident (or device) memory rises over what is held before the call.
-
-    Raises:
-        OSError: the system does not tell (it needs Linux's /proc).
-    """
-    if cuda:
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        call()
-        torch.cuda.synchronize()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    ctypes.CDLL(None).malloc_trim(0)  # what lies freed in the heap would hide part of the rise
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew at what is resident now
-    before = _kilobytes("/proc/self/status", "VmHWM")
-    call()
-    return (_kilobytes("/proc/self/status", "VmHWM") - before) / 1024
-
-
-def available() -> int:
-    """Bytes that this process may hold without the machine running out; a lot where it does not tell."""
-    if not Path("/proc/meminfo").exists():
-        return 1 << 62
-    free, held = _kilobytes("/proc/meminfo", "MemAvailable"), _kilobytes("/proc/self/status", "VmRSS")
-    return 1024 * (free * 9 // 10 + held)
-
-
-def touch(size: int) -> None:
-    """Have ``size`` bytes in the heap already, so that a slow contestant's few calls find their pages."""
-    if size < available():
-        torch.empty(size, dtype=torch.uint8).fill_(1)
-
-
-def _kilobytes(file: str, name: str) -> int:
-    lines = Path(file).read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name))

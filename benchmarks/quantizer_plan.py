@@ -128,7 +128,7 @@ class Job:
     """What one process measures: these rows at this shape in this setting.
 
     A process for each shape, because what one shape leaves in the heap changes the next one's figures;
-    for memory a process for each contestant too.
+    for a shape of GiB one for each row, and for memory one for each contestant.
     """
 
     rows: tuple[str, ...]
@@ -152,7 +152,9 @@ def plan(rows: list[str], settings: list[Setting], *, quick: bool, large: bool) 
             for shape in shapes:
                 wanted.setdefault(shape, []).append(name)
         order = sorted(wanted, key=lambda s: (s.N * s.K, s.D))
-        jobs += [Job(tuple(wanted[shape]), shape, setting) for shape in order]
+        for shape in order:
+            rows_here = [tuple(wanted[shape])] if shape.scores < GIB else [(row,) for row in wanted[shape]]
+            jobs += [Job(some, shape, setting) for some in rows_here]
     if "memory" in rows:
         shapes = ROWS["memory"].quick if quick else ROWS["memory"].shapes
         setting = CUDA_SETTINGS[0] if settings[0].cuda else MEMORY

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import quantizer_ours as ours
 import quantizer_peers as peers
 import torch
-from quantizer_clock import Contestant, available
+from quantizer_clock import Contestant
+from quantizer_memory import available
 from quantizer_plan import DEPTH, GIB, Shape
 from torch import Tensor, nn
 
@@ -44,7 +45,13 @@ class Field:
         main: bool = False,
         needs: int = 0,
     ) -> None:
-        """Let ``name`` run, unless it would take too much memory or is not installed."""
+        """Let ``name`` run, unless it would take too much memory or is not installed.
+
+        Where a peer takes GiB, those who are there for information only stay away.
+        """
+        if needs > 4 * GIB and not main:
+            self.skipped[name] = "too large a shape for what is not judged"
+            return
         room = min(self.limit, available())
         if needs > room:
             self.skipped[name] = f"takes about {needs / GIB:.1f} GiB; {room / GIB:.1f} GiB may be used"

@@ -74,3 +74,18 @@ def test_differing_codes_are_told_apart(checkout: Path, monkeypatch: pytest.Monk
     books = [codes, torch.tensor([[0.0], [-0.1]])]
     deep = differences(x[:1], books, torch.tensor([[1, 1]]), torch.tensor([[1, 0]]))
     assert deep == {"rows": 1, "ties": 0, "ours": 1, "theirs": 0}
+
+
+def test_who_finds_no_memory_is_left_out_and_the_others_run(checkout: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(checkout / "benchmarks"))
+    from quantizer_clock import Contestant, race, stopwatch
+
+    modest = Contestant("modest", lambda: torch.ones(3))
+    greedy = Contestant("greedy", lambda: torch.empty(1 << 50))
+    watch = stopwatch(threads=1, cuda=False)
+    samples = race([greedy, modest], watch, seconds=0.001, first_counts=False)
+    assert samples.keys() == {"modest"}
+    assert "--limit" in greedy.failure
+    broken = Contestant("broken", lambda: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        race([broken], watch, seconds=0.001, first_counts=False)

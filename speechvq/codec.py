@@ -207,7 +207,7 @@ class Codec(nn.Module):
     @torch.no_grad()
     def encode(self, signal: Tensor, mask: Tensor | None = None) -> Codes:
         """`Codes` of ``signal`` (B, C, *size), in evaluation mode and without gradient."""
-        with _evaluating(self):
+        with evaluating(self):
             indices = self.quantizer.encode(self.encoder(signal, mask))
         if mask is None:
             return Codes(indices)
@@ -217,7 +217,7 @@ class Codec(nn.Module):
     @torch.no_grad()
     def decode(self, codes: Codes, **options: Any) -> Tensor:
         """The signal (B, C, *size) of ``codes``; ``options`` go to `Decoder.generate`."""
-        with _evaluating(self):
+        with evaluating(self):
             return self.decoder.generate(self.quantizer.decode(codes.indices), codes.mask, **options)
 
     def save_pretrained(self, folder: str | Path, *, card: str | None = None, half: bool = False) -> None:
@@ -231,7 +231,7 @@ class Codec(nn.Module):
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode inside; afterwards every part is in the mode it was in."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()

@@ -1,6 +1,8 @@
 """Models of codes: what comes next, in nats, and new codes. They see integers only, of any codec."""
 
 from speechvq.prior.base import PRIORS, Prior
+from speechvq.prior.sampling import Steering
+from speechvq.prior.transformer import TransformerPrior
 from speechvq.prior.wavenet import WaveNetPrior
 
-__all__ = ["PRIORS", "Prior", "WaveNetPrior"]
+__all__ = ["PRIORS", "Prior", "Steering", "TransformerPrior", "WaveNetPrior"]

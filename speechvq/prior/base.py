@@ -11,8 +11,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from speechvq.codec import Codes
-from speechvq.errors import BadCheckpoint
+from speechvq.errors import BadCheckpoint, BadCodes
 from speechvq.nets.sampling import Sampling
+from speechvq.prior.sampling import Steering
 from speechvq.store.weights import load_config, load_into, save_folder
 from speechvq.table import Table
 
@@ -25,13 +26,22 @@ class Prior(nn.Module, ABC):
 
     num_codebooks: int
     codebook_size: int
+    speakers: tuple[str, ...]
+    """Names of the speakers it is conditioned on, by their rows; empty when it is not."""
     codec: str
     """Fingerprint of the codec whose codes it models; empty when it was not said."""
     spec: dict[str, Any]
 
     @abstractmethod
+    def nats(self, codes: Codes, condition: dict[str, Tensor] | None = None) -> Tensor:
+        """Nats of every code given those before it, (B, K, *grid); zero where there is no code."""
+
     def loss(self, codes: Codes, condition: dict[str, Tensor] | None = None) -> Tensor:
         """Nats per valid code, a scalar; ln(codebook_size) is what knowing nothing costs."""
+        valid = codes.indices >= 0
+        if codes.mask is not None:
+            valid = valid & codes.mask[:, None]
+        return self.nats(codes, condition).sum() / valid.sum().clamp(min=1)
 
     @abstractmethod
     def generate(
@@ -40,9 +50,28 @@ class Prior(nn.Module, ABC):
         condition: dict[str, Tensor] | None = None,
         sampling: Sampling = Sampling(),  # noqa: B008 (frozen)
         *,
+        steering: Steering = Steering(),  # noqa: B008
+        prefix: Codes | None = None,
         count: int = 1,
     ) -> Codes:
-        """New codes (count, K, *grid), without gradient; equal seeds give equal codes."""
+        """New codes (count, K, *grid), without gradient; equal seeds give equal codes.
+
+        Args:
+            grid: places of the whole.
+            condition: with ``count`` rows, or one for all.
+            sampling: how to draw from logits.
+            steering: what is done to the logits before: guidance, and rules about repetition.
+            prefix: codes (1 or count, K, *part) that the whole begins with, unmasked.
+            count: how many.
+        """
+
+    def check(self, fingerprint: str, *, source: str | Path = "the prior") -> None:
+        """Raise `BadCodes` if it was trained on the codes of another codec than the one with this."""
+        if self.codec and self.codec != fingerprint:
+            raise BadCodes(
+                f"{source} was trained on the codes of another codec (fingerprint {self.codec}, this one is "
+                f"{fingerprint}); give that codec's folder with --codec"
+            )
 
     def save_pretrained(self, folder: str | Path, *, card: str | None = None, half: bool = False) -> None:
         """Write the prior's folder; ``card`` is its README, ``half`` stores weights as float16."""

@@ -1,18 +1,21 @@
 """A WaveNet over codes: the latent prior of "Neural Discrete Representation Learning" for speech.
 
-Codes (B, K, T) are laid out in one row, time after time and within a time codebook after codebook, so
-that a stack of K codebooks is a sequence K times as long.
+It reads the codes in a row, see `speechvq.prior.tokens`; at each place it is also told which codebook
+the code that it is asked for is of.
 """
 
 import torch
 from torch import Tensor, nn
 
-from speechvq.codec import Codes
-from speechvq.errors import BadCodes, BadSetting
-from speechvq.losses.likelihood import categorical_nll, masked_mean
-from speechvq.nets.sampling import Sampling, Uniforms, sample
-from speechvq.nets.wavenet import Incremental, Stack, WaveNet
+from speechvq.codec import Codes, evaluating
+from speechvq.errors import BadSetting
+from speechvq.nets.sampling import Sampling
+from speechvq.nets.wavenet import Incremental, Stack, State, WaveNet
 from speechvq.prior.base import PRIORS, Prior
+from speechvq.prior.row import given_tokens, row_nats, write_row
+from speechvq.prior.sampling import Steering
+from speechvq.prior.speaker import Speakers
+from speechvq.prior.tokens import Alphabet
 
 SIZES = {
     "tiny": Stack(layers=8, stacks=2, residual=48, gate=48, skip=48, post=48, dropout=0.0),
@@ -33,6 +36,7 @@ class WaveNetPrior(Prior):
         size: str | Stack = "base",
         speakers: tuple[str, ...] = (),
         speaker_channels: int = 64,
+        speaker_dropout: float = 0.0,
         codec: str = "",
     ) -> None:
         """Build the prior.
@@ -43,6 +47,7 @@ class WaveNetPrior(Prior):
             size: widths and depths, or the name of a preset (tiny, small, base).
             speakers: names of the speakers it is conditioned on; none for no condition.
             speaker_channels: channels of the speaker.
+            speaker_dropout: how often nobody speaks in training, in [0, 1); above 0 it can be guided.
             codec: fingerprint of the codec that the codes are of.
         """
         super().__init__()
@@ -50,40 +55,25 @@ class WaveNetPrior(Prior):
             if size not in SIZES:
                 raise BadSetting(f"there is no size {size!r} of the WaveNet prior; known: {', '.join(SIZES)}")
             size = SIZES[size]
-        if codebook_size < 1 or num_codebooks < 1:
-            raise BadSetting(
-                f"a prior over {num_codebooks} codebooks of {codebook_size} codes cannot be made"
-            )
+        self.alphabet = Alphabet(codebook_size, num_codebooks)
         self.codebook_size, self.num_codebooks = codebook_size, num_codebooks
         self.speakers, self.codec = tuple(speakers), codec
-        # One alphabet per codebook, and one more entry for "nothing yet".
-        self.enter = nn.Embedding(num_codebooks * codebook_size + 1, size.residual)
+        self.enter = nn.Embedding(self.alphabet.size, size.residual)
         self.depth = nn.Embedding(num_codebooks, size.residual)
-        self.speaker = nn.Embedding(len(speakers), speaker_channels) if speakers else None
+        self.speaker = None
+        if speakers:
+            self.speaker = Speakers(self.speakers, speaker_channels, dropout=speaker_dropout)
         self.net = WaveNet(size, codebook_size, voice=speaker_channels if speakers else 0)
 
-    def loss(self, codes: Codes, condition: dict[str, Tensor] | None = None) -> Tensor:
-        """Nats per valid code.
-
-        Args:
-            codes: (B, K, T), with K the prior's.
-            condition: "speaker" (B,) int64, when the prior has speakers.
+    def nats(self, codes: Codes, condition: dict[str, Tensor] | None = None) -> Tensor:
+        """See `Prior.nats`; codes are (B, K, T), the condition has "speaker" if the prior has speakers.
 
         Raises:
             BadCodes: another depth, or codes beyond the codebook.
+            BadSetting: the speaker is missing.
         """
-        indices = codes.indices
-        if indices.dim() != 3 or indices.shape[1] != self.num_codebooks:
-            raise BadCodes(f"codes of shape {tuple(indices.shape)} are not (B, {self.num_codebooks}, T)")
-        if indices.numel() and int(indices.max()) >= self.codebook_size:
-            raise BadCodes(f"code {int(indices.max())} is beyond the prior's {self.codebook_size} codes")
-        target = indices.transpose(1, 2).flatten(1)
-        valid = target >= 0
-        if codes.mask is not None:
-            valid = valid & codes.mask.repeat_interleave(self.num_codebooks, dim=1)
-        target = target.clamp(min=0)
-        logits = self.net(self._inputs(target), self._conditions(condition))
-        return masked_mean(categorical_nll(logits, target), valid)
+        conditions = self._conditions(condition, len(codes.indices))
+        return row_nats(self.alphabet, codes, lambda before: self.net(self._inputs(before), conditions))
 
     @torch.no_grad()
     def generate(
@@ -92,35 +82,43 @@ class WaveNetPrior(Prior):
         condition: dict[str, Tensor] | None = None,
         sampling: Sampling = Sampling(),  # noqa: B008 (frozen)
         *,
+        steering: Steering = Steering(),  # noqa: B008
+        prefix: Codes | None = None,
         count: int = 1,
     ) -> Codes:
-        """New codes (count, K, T) for ``grid`` (T,); "speaker" of the condition has ``count`` rows."""
-        (length,) = grid
-        places, network = length * self.num_codebooks, Incremental(self.net)
-        conditions, state = self._conditions(condition)[..., 0], network.start(count)
-        uniforms = Uniforms(sampling.seed, count).draw(places).to(self.enter.weight.device)
-        row = torch.zeros(count, places, dtype=torch.int64, device=self.enter.weight.device)
-        token = torch.full_like(row[:, 0], self.enter.num_embeddings - 1) if places else None
-        for place in range(places):
-            depth = place % self.num_codebooks
-            h = self.enter(token) + self.depth.weight[depth]
-            row[:, place] = sample(network.step(h, conditions, state), sampling, uniforms[:, place])
-            token = row[:, place] + depth * self.codebook_size
-        return Codes(row.unflatten(1, (length, self.num_codebooks)).transpose(1, 2).contiguous())
+        """See `Prior.generate`; the grid is (T,)."""
+        given = given_tokens(self.alphabet, prefix, grid, count, device=self.enter.weight.device)
+        with evaluating(self):
+            reader = _Reader(self, self._conditions(condition, count, guided=steering.guidance != 1))
+            return write_row(reader, self.alphabet, grid, sampling, steering=steering, given=given)
 
-    def _inputs(self, target: Tensor) -> Tensor:
-        """The network's input (B, residual, L): at each place the code before it, and its own depth."""
-        depths = torch.arange(target.shape[1], device=target.device) % self.num_codebooks
-        tokens = target + depths * self.codebook_size
-        begin = torch.full_like(tokens[:, :1], self.enter.num_embeddings - 1)
-        before = torch.cat([begin, tokens[:, :-1]], dim=1)
+    def _inputs(self, before: Tensor, place: int = 0) -> Tensor:
+        """Tokens (B, L) to (B, residual, L): what was read, and the codebook that comes next."""
+        depths = (place + torch.arange(before.shape[1], device=before.device)) % self.num_codebooks
         return (self.enter(before) + self.depth(depths)).transpose(1, 2)
 
-    def _conditions(self, condition: dict[str, Tensor] | None) -> Tensor:
-        if self.speaker is None:
-            return self.net.conditions()
-        if not condition or "speaker" not in condition:
-            raise BadSetting(
-                f'which speaker? give condition={{"speaker": rows}} of {", ".join(self.speakers)}'
-            )
-        return self.net.conditions(voice=self.speaker(condition["speaker"]))
+    def _conditions(self, condition: dict[str, Tensor] | None, count: int, *, guided: bool = False) -> Tensor:
+        """What the gates add for the speaker, (1 or B, layers, 2 gate, 1)."""
+        if self.speaker is not None:
+            return self.net.conditions(voice=self.speaker(condition, count, guided=guided))
+        if guided:
+            raise BadSetting("this prior knows no speakers, so there is nothing to guide it to")
+        return self.net.conditions()
+
+
+class _Reader:
+    """The network step by step, from its first place on."""
+
+    def __init__(self, prior: WaveNetPrior, conditions: Tensor) -> None:
+        self.prior, self.network = prior, Incremental(prior.net)
+        self.conditions = conditions[..., 0]
+        self.state: State | None = None
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """See `speechvq.prior.row.Reader`."""
+        if self.state is None:
+            self.state = self.network.start(len(tokens))
+        out = tokens
+        for h in self.prior._inputs(tokens, self.state.time).unbind(2):
+            out = self.network.step(h, self.conditions, self.state)
+        return out

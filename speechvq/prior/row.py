@@ -1,0 +1,119 @@
+"""What all priors that read codes in a row have in common: what a row costs, and how one is written.
+
+A row is the tokens of `speechvq.prior.tokens`. Letters of the shapes: B sequences of L tokens, Q codes
+in a codebook, R rows that a network reads at a time: B, or 2 B when each sequence is read a second time
+without its condition, for guidance.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from speechvq.codec import Codes
+from speechvq.errors import BadCodes
+from speechvq.losses.likelihood import categorical_nll
+from speechvq.nets.sampling import Sampling, Uniforms, sample
+from speechvq.prior.sampling import Steering, guide, steer
+from speechvq.prior.tokens import Alphabet
+
+
+class Reader(Protocol):
+    """A network in the midst of R rows; what it has read it remembers."""
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """Logits (R, Q) of the code that comes after the next tokens (R, n), n at least 1."""
+        ...
+
+
+def row_nats(alphabet: Alphabet, codes: Codes, logits: Callable[[Tensor], Tensor]) -> Tensor:
+    """Nats of each code given those before it.
+
+    Args:
+        alphabet: of the codes.
+        codes: (B, K, *grid).
+        logits: what the network says of tokens (B, L): (B, Q, L), at each place from those before it.
+
+    Returns:
+        (B, K, *grid), zero where there is no code.
+
+    Raises:
+        BadCodes: codes that are not of the alphabet.
+    """
+    tokens = alphabet.tokens(codes)
+    nats = categorical_nll(logits(alphabet.before(tokens)), alphabet.numbers(tokens))
+    nats = nats.masked_fill(tokens == alphabet.nothing, 0)
+    return nats.unflatten(1, (-1, alphabet.num_codebooks)).transpose(1, 2).reshape(codes.indices.shape)
+
+
+def write_row(
+    reader: Reader,
+    alphabet: Alphabet,
+    grid: tuple[int, ...],
+    sampling: Sampling,
+    *,
+    steering: Steering,
+    given: Tensor,
+) -> Codes:
+    """New codes (B, K, *grid), drawn one after the other.
+
+    The number that decides a place depends on the seed, the sequence and the place only; so what was
+    drawn before is drawn again when the first part of it is given.
+
+    Args:
+        reader: at the beginning of B rows, or of 2 B when ``steering.guidance`` is not 1.
+        alphabet: of the codes.
+        grid: places.
+        sampling: how to draw.
+        steering: what the past and the condition do to the logits first.
+        given: (B, P) tokens that the row begins with, from `given_tokens`.
+    """
+    depth, count = alphabet.num_codebooks, len(given)
+    length, begun = depth * math.prod(grid), given.shape[1]
+    uniforms = Uniforms(sampling.seed, count).draw(length).to(given.device)
+    row = given.new_full((count, length + 1), alphabet.nothing)  # with the "nothing" before the first
+    row[:, 1 : begun + 1] = given
+    said = row.new_zeros(count, length)  # the same as numbers of codes
+    said[:, :begun] = alphabet.numbers(given)
+    unread = row[:, : begun + 1]
+    for place in range(begun, length):
+        book = place % depth
+        if steering.guidance == 1:
+            logits = reader.read(unread)
+        else:
+            known, unknown = reader.read(unread.repeat(2, 1)).chunk(2)
+            logits = guide(known, unknown, steering.guidance)
+        logits = steer(logits.float(), said[:, book:place:depth], steering)
+        said[:, place] = sample(logits, sampling, uniforms[:, place])
+        row[:, place + 1] = said[:, place] + alphabet.first + book * alphabet.codebook_size
+        unread = row[:, place + 1 : place + 2]
+    return alphabet.codes(row[:, 1:], grid)
+
+
+def given_tokens(
+    alphabet: Alphabet, prefix: Codes | None, grid: tuple[int, ...], count: int, *, device: torch.device
+) -> Tensor:
+    """The tokens (count, P) that new codes are to begin with; without a prefix P is 0.
+
+    Args:
+        alphabet: of the codes.
+        prefix: (1 or count, K, *part of the grid), of which all but the first axis are the grid's.
+        grid: of the whole.
+        count: sequences.
+        device: where they are wanted.
+
+    Raises:
+        BadCodes: a prefix of another alphabet, with masked places, or that does not fit the grid.
+    """
+    if prefix is None:
+        return torch.zeros(count, 0, dtype=torch.int64, device=device)
+    tokens, part = alphabet.tokens(prefix), tuple(prefix.indices.shape[2:])
+    if bool((tokens == alphabet.nothing).any()):
+        raise BadCodes("the codes to go on from have masked places; cut them off first")
+    if len(part) != len(grid) or part[1:] != grid[1:] or part[0] > grid[0]:
+        raise BadCodes(f"codes on the grid {part} are no beginning of codes on the grid {grid}")
+    if len(tokens) not in (1, count):
+        raise BadCodes(f"{len(tokens)} beginnings are given for {count} sequences; give one, or one each")
+    return tokens.expand(count, -1).to(device)

@@ -46,7 +46,8 @@ def segment(
     Args:
         vectors: (T, D) a recording's vectors before quantization.
         codes: (K, D) code vectors.
-        weight: what each frame that continues a segment is worth, in squared distance; at least 0.
+        weight: what each frame that continues a segment is worth, in squared distance; at least 0. It
+            takes several times the mean squared quantization error to make phone-like segments.
         longest: frames that a segment may have.
 
     Raises:

@@ -6,6 +6,7 @@ larger than it is; what remains after subtracting that of recordings dealt to sp
 due to chance.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,8 @@ from speechvq.score.streams import Stream
 from speechvq.score.tables import columns, two_columns
 from speechvq.score.units import agreement, entropy, joint, mutual_information
 
-_BITS = 1 / np.log(2)
+_BITS = 1 / math.log(2)
+"""In a nat."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +130,9 @@ def speaker_use(streams: Sequence[Stream], *, permutations: int = 0, seed: int =
         chi2=chi2,
         freedom=freedom,
         p=float(distribution.sf(chi2, freedom)) if freedom else 1.0,
-        cramers_v=float(np.sqrt(chi2 / (frames * smaller))) if smaller else 0.0,
-        information=max(0.0, mutual_information(counts_SU) * _BITS),
-        speaker_entropy=max(0.0, entropy(counts_SU.sum(1)) * _BITS),
+        cramers_v=math.sqrt(chi2 / (int(frames) * smaller)) if smaller else 0.0,
+        information=max(0.0, mutual_information(counts_SU)) * _BITS,
+        speaker_entropy=max(0.0, entropy(counts_SU.sum(1))) * _BITS,
         by_chance=float(np.mean([mutual_information(c) for c in dealt]) * _BITS) if dealt else None,
     )
 

@@ -1,5 +1,6 @@
 """Language statistics of units, their use by speakers, and two runs compared: against lists and loops."""
 
+import io
 import itertools
 import json
 import math
@@ -183,12 +184,12 @@ def test_speaker_use_agrees_with_loops_and_scipy():
 
 
 def test_chance_is_what_recordings_dealt_at_random_tell():
-    alike = [stream(sticky(30, 8), f"{i}", f"v{i % 4}") for i in range(24)]
+    alike = [stream(sticky(30, 60), f"{i}", f"v{i % 4}") for i in range(24)]
     found = speaker_use(alike, permutations=50)
     assert found.by_chance is not None
     assert found.above_chance is not None
-    assert found.information > 0.05  # of few recordings, without any difference between the speakers
-    assert abs(found.above_chance) < 0.4 * found.information
+    assert found.information > 0.2  # of few recordings, without any difference between the speakers
+    assert abs(found.above_chance) < 0.2 * found.information
     apart = [stream(sticky(30, 8) + i % 4, f"{i}", f"v{i % 4}") for i in range(24)]
     told = speaker_use(apart, permutations=20)
     assert told.information == pytest.approx(2) == told.speaker_entropy
@@ -233,7 +234,7 @@ def test_two_runs_by_chance_have_nothing_in_common():
 
 def test_results_are_tables_and_json():
     streams = [stream(sticky(40), f"{i}", f"v{i % 2}") for i in range(4)]
-    console = Console(width=100, record=True, quiet=True)
+    console = Console(width=100, file=io.StringIO(), record=True)
     use, runs = speaker_use(streams, permutations=2), stability(streams, streams)
     grams, rank = ngrams(unit_sequences(streams), 2), zipf(unit_sequences(streams))
     for shown in (use.table(), use.voice_table(), runs.table(), rank.table(), ngram_table([grams])):

@@ -1,5 +1,6 @@
 """Agreement of units and phones: the published numbers, loops over counts, and what must always hold."""
 
+import io
 import itertools
 import json
 import math
@@ -255,7 +256,7 @@ def test_rows_of_units():
 
 def test_results_are_tables_and_json():
     table = joint(*pairs())
-    console = Console(width=100, record=True, quiet=True)
+    console = Console(width=100, file=io.StringIO())
     scores, experiment = agreement(table), phoneme_experiment(table, KNOWN)
     for shown in (scores.table(), experiment.table(), phoneme_experiment(table).table()):
         console.print(shown)

@@ -37,6 +37,10 @@ class BadManifest(SpeechVQError):
     """A manifest line that cannot be read; the sentence names the file and the line."""
 
 
+class BadAlignment(SpeechVQError):
+    """Phone times that cannot be read, used or made; the sentence names the file and the line."""
+
+
 class BadCheckpoint(SpeechVQError):
     """A checkpoint or model folder that is missing, truncated or not ours."""
 

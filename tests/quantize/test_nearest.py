@@ -1,4 +1,4 @@
-"""The search, plain and by the fastest means here, against a loop over every pair and what usually goes wrong."""
+"""The search, plain and by the fastest means here, against a loop over every pair."""
 
 import pytest
 import torch

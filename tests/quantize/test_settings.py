@@ -9,7 +9,10 @@ from speechvq.quantize import QUANTIZERS, Learning, ResidualQuantizer, Revival, 
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: Learning(by="magic"), "cannot learn by 'magic'; choose one of ema, debiased, gradient, frozen"),
+        (
+            lambda: Learning(by="magic"),
+            "cannot learn by 'magic'; choose one of ema, debiased, gradient, frozen",
+        ),
         (lambda: Learning(decay=1.0), r"decay is 1.0; it must be in \[0, 1\)"),
         (lambda: Learning(epsilon=0), "epsilon is 0; it must be above 0"),
         (lambda: Learning(commitment=-1), "commitment weight is -1; it must be at least 0"),

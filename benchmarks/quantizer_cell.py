@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from quantizer_clock import race, stopwatch, summary
-from quantizer_memory import available, confine, refusal, rise, touch
+from quantizer_memory import HEAP_GROWTH, Room, available, confine, refusal, rise, touch
 from quantizer_peers import needed
 from quantizer_plan import CPU_SETTINGS, CUDA_SETTINGS, GIB, MEMORY, Setting, Shape
 from quantizer_rows import checks, field_of, memory_call
@@ -49,16 +49,18 @@ def cell(row: str, shape: Shape, setting: Setting, asked: dict) -> dict[str, obj
     limit = int(asked["limit"] * GIB)
     if row == "memory":
         return found | memory(asked["only"], shape, device, limit)
-    field = field_of(row, shape, device, limit)
-    if setting.neutral and not setting.cuda:
+    heap = setting.neutral and not setting.cuda
+    field = field_of(row, shape, device, Room(limit, HEAP_GROWTH if heap else 1.0))
+    if heap:
         touch(field.largest)
     watch = stopwatch(threads=setting.threads, cuda=setting.cuda)
     samples = race(
         field.runners, watch, seconds=asked["seconds"], first_counts=not (setting.neutral or setting.cuda)
     )
     times = {name: summary(taken) for name, taken in samples.items()}
-    skipped = field.skipped | {c.name: c.failure for c in field.runners if c.failure}
-    return found | {"times": times, "skipped": skipped} | checks(row, field)
+    skipped = field.skipped | {c.name: c.failure for c in field.runners if c.name not in times}
+    parts = {c.name: c.part for c in field.runners if c.part > 1}
+    return found | {"times": times, "skipped": skipped, "parts": parts} | checks(row, field)
 
 
 def memory(name: str, shape: Shape, device: str, limit: int) -> dict[str, object]:

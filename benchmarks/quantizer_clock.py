@@ -25,6 +25,7 @@ class Contestant:
         call: does it once.
         reset: puts the state back; not timed.
         main: is one of the two that the ratio is of; the others give way when time is short.
+        part: it does this part of the work, and its time is multiplied by as much.
         first: what the first call returned.
         failure: why it could not take part, if so.
     """
@@ -33,6 +34,7 @@ class Contestant:
     call: Callable[[], object]
     reset: Callable[[], None] | None = None
     main: bool = True
+    part: int = 1
     calls: int = 0
     first: object = None
     failure: str = ""
@@ -45,7 +47,7 @@ class Contestant:
         seconds, result = watch(self.call, inner)
         if self.first is None:
             self.first = result
-        return seconds / inner
+        return self.part * seconds / inner
 
 
 def stopwatch(*, threads: int, cuda: bool) -> Stopwatch:
@@ -105,10 +107,15 @@ def race(
     slowest = max((expected[c.name] for c in racing), default=0.0)
     begin, rounds = time.perf_counter(), 0
     while racing:
-        for c in racing if rounds % 2 == 0 else racing[::-1]:
+        for c in racing[:] if rounds % 2 == 0 else racing[::-1]:
             inner = max(1, round(SHORTEST / max(expected[c.name], 1e-6)))
             times = min(10, max(1, round(slowest / (10 * inner * max(expected[c.name], 1e-6)))))
-            samples[c.name] += [c.sample(watch, inner) for _ in range(times)]
+            try:
+                samples[c.name] += [c.sample(watch, inner) for _ in range(times)]
+            except (MemoryError, RuntimeError) as error:  # the heap has grown too large by now
+                c.failure = refusal(error)
+                samples[c.name] = samples[c.name] or [expected[c.name]]
+                racing.remove(c)
         rounds += 1
         spent = time.perf_counter() - begin
         if spent > seconds and (rounds >= 3 or spent > 3 * seconds):

@@ -8,6 +8,7 @@ it fails, which is reported, and should the kernel have to end a process, it end
 import contextlib
 import ctypes
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -31,6 +32,29 @@ def rise(call: Callable[[], object], *, cuda: bool) -> float:
     before = _kilobytes("/proc/self/status", "VmHWM")
     call()
     return (_kilobytes("/proc/self/status", "VmHWM") - before) / 1024
+
+
+HEAP_GROWTH = 2.6
+"""How much more than its peak a peer's heap grows to when nothing is given back: measured, 2.4 to 2.6."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """The memory there is for a contestant: ``limit`` bytes, and never more than the machine has.
+
+    ``growth`` is by how much a heap grows beyond what is held at the peak.
+    """
+
+    limit: int
+    growth: float = 1.0
+
+    def holds(self, needs: int) -> bool:
+        """Whether somebody whose peak is ``needs`` bytes has room."""
+        return self.grown(needs) <= min(self.limit, available())
+
+    def grown(self, needs: int) -> float:
+        """Bytes of its heap at a peak of ``needs``; small ones are of no interest."""
+        return needs * self.growth
 
 
 def available() -> int:

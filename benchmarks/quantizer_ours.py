@@ -1,11 +1,10 @@
 """Our side of the comparison, through the public interface alone."""
 
 from collections.abc import Callable
-from copy import deepcopy
 
 import torch
 from quantizer_plan import DEPTH, Shape
-from torch import Tensor, nn
+from torch import Tensor
 
 from speechvq.quantize import Quantizer, ResidualQuantizer, Revival, Start, VectorQuantizer
 from speechvq.quantize.nearest import nearest
@@ -72,9 +71,3 @@ def clusters(x_ND: Tensor, first_KD: Tensor, iterations: int) -> Callable[[], Te
     """Centres (K, D) after Lloyd iterations from ``first_KD``."""
     generator = torch.Generator().manual_seed(0)
     return lambda: kmeans(x_ND, first_KD, iterations=iterations, generator=generator)
-
-
-def restorer(module: nn.Module) -> Callable[[], None]:
-    """Put a module's state back to what it is now, so that nothing drifts over thousands of steps."""
-    state = deepcopy(module.state_dict())
-    return lambda: module.load_state_dict(state) and None

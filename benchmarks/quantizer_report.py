@@ -105,6 +105,11 @@ def show(cells: list[Cell], console: Console) -> None:
             console.print(_table(row, mine))
     console.print(_summary_table(summarise(cells)))
     for cell in cells:
+        for name, part in cell.get("parts", {}).items():
+            console.print(
+                f"~ {name} in {cell['row']} at {_shape(cell).words}, {cell['setting']}: {part} x its time "
+                f"with 1/{part} of the vectors, since its heap would not fit"
+            )
         for name, why in cell.get("skipped", {}).items():
             console.print(
                 f"left out: {name} in {cell['row']} at {_shape(cell).words}, {cell['setting']}: {why}"
@@ -128,6 +133,9 @@ def _table(row: Row, cells: list[Cell]) -> Table:
     for cell in sorted(main, key=lambda c: (c["K"], c["D"], c["N"])):
         figures = [cell.get(part, {}).get(name) for name in names]
         shown = [_short(f["ms"] if isinstance(f, dict) else f) for f in figures]
+        shown = [
+            ("~" if name in cell.get("parts", {}) else "") + s for name, s in zip(names, shown, strict=True)
+        ]
         same = {c["setting"]: c for c in cells if _shape(c) == _shape(cell)}
         beside = [_short(value(same[s])) if s in same else "-" for s in others]
         table.add_row(

@@ -1,69 +1,19 @@
 """Who runs in each row, on which input, and whether they find the same codes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import quantizer_ours as ours
 import quantizer_peers as peers
 import torch
-from quantizer_clock import Contestant
-from quantizer_memory import available
-from quantizer_plan import DEPTH, GIB, Shape
-from torch import Tensor, nn
+from quantizer_field import Field
+from quantizer_memory import Room
+from quantizer_plan import Shape
+from torch import Tensor
 
 ITERATIONS = 10
 """Lloyd iterations of the k-means row."""
 CHECKED = 4096
 """Differing rows that are looked at in double precision; more than these would be a bug, not rounding."""
-
-type Work = Callable[[], object]
-
-
-@dataclass
-class Field:
-    """Who runs in a cell, and who does not and why.
-
-    Attributes:
-        limit: bytes that nobody may exceed.
-        x: (N, D), the vectors.
-        books: the codes (K, D) of each depth; one is shared by all.
-        largest: bytes that the largest of those who run takes.
-    """
-
-    limit: int
-    x: Tensor
-    books: list[Tensor]
-    runners: list[Contestant] = field(default_factory=list)
-    skipped: dict[str, str] = field(default_factory=dict)
-    largest: int = 0
-
-    def add(
-        self,
-        name: str,
-        make: Callable[[], Work | tuple[Work, nn.Module]],
-        *,
-        main: bool = False,
-        needs: int = 0,
-    ) -> None:
-        """Let ``name`` run, unless it would take too much memory or is not installed.
-
-        Where a peer takes GiB, those who are there for information only stay away.
-        """
-        if needs > 4 * GIB and not main:
-            self.skipped[name] = "too large a shape for what is not judged"
-            return
-        room = min(self.limit, available())
-        if needs > room:
-            self.skipped[name] = f"takes about {needs / GIB:.1f} GiB; {room / GIB:.1f} GiB may be used"
-            return
-        try:
-            made = make()
-        except ImportError as error:
-            self.skipped[name] = f"not here: {error}"
-            return
-        call, module = made if isinstance(made, tuple) else (made, None)
-        self.largest = max(self.largest, needs)
-        self.runners.append(Contestant(name, call, ours.restorer(module) if module else None, main))
 
 
 def inputs(shape: Shape, device: str) -> tuple[Tensor, Tensor]:
@@ -75,56 +25,45 @@ def inputs(shape: Shape, device: str) -> tuple[Tensor, Tensor]:
     return x.to(device), pull.to(device)
 
 
-def field_of(row: str, shape: Shape, device: str, limit: int) -> Field:
+def field_of(row: str, shape: Shape, device: str, room: Room) -> Field:
     """The contestants of ``row`` at ``shape``, all with the same codes."""
     row = row.removeprefix("fixed-")
     x, pull = inputs(shape, device)
     if row == "search":
-        return _search(Field(limit, x[0], [torch.randn(shape.K, shape.D).to(device)]), shape)
+        return _search(Field(room, x, pull, [torch.randn(shape.K, shape.D).to(device)]), shape)
     if row == "kmeans":
-        return _kmeans(Field(limit, x[0], [x[0, torch.randperm(shape.N)[: shape.K]].clone()]), shape)
+        return _kmeans(Field(room, x, pull, [x[0, torch.randperm(shape.N)[: shape.K]].clone()]), shape)
     if row in ("residual", "shared"):
-        return _residual(row, shape, x, pull, limit)
+        return _residual(row, shape, x, pull, room)
     quantizer = ours.vector(shape, device)
-    found = Field(limit, x[0], ours.books(quantizer))
-    needs = peers.needed(row, shape)
+    found = Field(room, x, pull, ours.books(quantizer))
+    needs, codes_KD = peers.needed(row, shape), found.books[0]
     if row == "eval":
         found.add("ours", lambda: ours.forward(quantizer, x), main=True)
-        found.add("vqp", lambda: peers.forward(peers.vector(found.books[0]), x), main=True, needs=needs)
+        plain = lambda: peers.vector(codes_KD)  # noqa: E731
+        found.add_peer("vqp", plain, lambda module, x, _: peers.forward(module, x), main=True, needs=needs)
         return found
     found.add("ours", lambda: (ours.step(quantizer, x, pull), quantizer), main=True)
     torch.manual_seed(shape.K)  # the same codes again
     alive = ours.vector(shape, device, revival=True)
     found.add("ours revival", lambda: (ours.step(alive, x, pull), alive))
-    for name, rotation in (("vqp", False), ("vqp rotation", True)):
-        peer = lambda rotation=rotation: peers.vector(found.books[0], rotation=rotation)  # noqa: E731
-        _add_step(found, name, peer, x, pull, needs)
+    found.add_peer("vqp", lambda: peers.vector(codes_KD), peers.step, main=True, needs=needs)
+    found.add_peer("vqp rotation", lambda: peers.vector(codes_KD, rotation=True), peers.step, needs=needs)
     return found
 
 
-def _add_step(
-    found: Field, name: str, make: Callable[[], nn.Module], x: Tensor, pull: Tensor, needs: int
-) -> None:
-    def both() -> tuple[Work, nn.Module]:
-        module = make()
-        return peers.step(module, x, pull), module
-
-    found.add(name, both, main=name == "vqp", needs=needs)
-
-
-def _residual(row: str, shape: Shape, x: Tensor, pull: Tensor, limit: int) -> Field:
-    shared = row == "shared"
-    quantizer = ours.residual(shape, x.device.type, shared=shared)
-    found = Field(limit, x[0], ours.books(quantizer))
+def _residual(row: str, shape: Shape, x: Tensor, pull: Tensor, room: Room) -> Field:
+    quantizer = ours.residual(shape, x.device.type, shared=row == "shared")
+    found = Field(room, x, pull, ours.books(quantizer))
+    needs, books = peers.needed(row, shape), found.books
     found.add("ours", lambda: (ours.step(quantizer, x, pull), quantizer), main=True)
-    for name, rotation in (("vqp", False), ("vqp rotation", True)):
-        peer = lambda rotation=rotation: peers.residual(found.books, rotation=rotation)  # noqa: E731
-        _add_step(found, name, peer, x, pull, peers.needed(row, shape))
+    found.add_peer("vqp", lambda: peers.residual(books), peers.step, main=True, needs=needs)
+    found.add_peer("vqp rotation", lambda: peers.residual(books, rotation=True), peers.step, needs=needs)
     return found
 
 
 def _search(found: Field, shape: Shape) -> Field:
-    x_ND, codes_KD = found.x, found.books[0]
+    x_ND, codes_KD = found.x[0], found.books[0]
     found.add("ours", lambda: ours.search(x_ND, codes_KD), main=True)
     if x_ND.is_cuda:
         found.add("flash", lambda: peers.flash_search(x_ND, codes_KD), main=True)
@@ -137,7 +76,7 @@ def _search(found: Field, shape: Shape) -> Field:
 
 
 def _kmeans(found: Field, shape: Shape) -> Field:
-    x_ND, first_KD = found.x, found.books[0]
+    x_ND, first_KD = found.x[0], found.books[0]
     found.add("ours", lambda: ours.clusters(x_ND, first_KD, ITERATIONS), main=True)
     needs = peers.needed("kmeans", shape)
     found.add("vqp", lambda: peers.clusters(x_ND, first_KD, ITERATIONS), main=True, needs=needs)
@@ -149,15 +88,16 @@ def _kmeans(found: Field, shape: Shape) -> Field:
 def checks(row: str, found: Field) -> dict[str, object]:
     """What the first calls returned: how many codes differ from ours, or the k-means' inertias."""
     first = {c.name: c.first for c in found.runners if isinstance(c.first, Tensor)}
+    x_ND = found.x[0]
     if row == "kmeans":
-        return {"inertia": {name: inertia(found.x, centres) for name, centres in first.items()}}
-    mine = first.pop("ours").reshape(len(found.x), -1)
-    theirs = {name: found_NV.reshape(mine.shape) for name, found_NV in first.items()}
-    return {
-        "differ": {
-            name: differences(found.x, found.books, mine, indices_NV) for name, indices_NV in theirs.items()
-        }
-    }
+        return {"inertia": {name: inertia(x_ND, centres) for name, centres in first.items()}}
+    mine = first.pop("ours").reshape(len(x_ND), -1)
+    differ = {}
+    for name, indices in first.items():
+        theirs = indices.reshape(-1, mine.shape[1])  # of the first vectors, where it ran on a part
+        n = len(theirs)
+        differ[name] = differences(x_ND[:n], found.books, mine[:n], theirs)
+    return {"differ": differ}
 
 
 def inertia(x_ND: Tensor, centres_KD: Tensor) -> float:
@@ -203,16 +143,3 @@ def memory_call(name: str, shape: Shape, device: str) -> Callable[[], object]:
     if name == "ours eval":
         return ours.forward(quantizer, x)
     return peers.step(peers.vector(ours.books(quantizer)[0]), x, pull)
-
-
-__all__ = [
-    "DEPTH",
-    "ITERATIONS",
-    "Field",
-    "checks",
-    "differences",
-    "field_of",
-    "inertia",
-    "inputs",
-    "memory_call",
-]

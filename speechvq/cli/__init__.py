@@ -1,4 +1,4 @@
-"""The command line: ``speechvq prepare | train | encode | decode | convert | score | demo``.
+"""The command line: ``speechvq VERB``, of which `speechvq --help` lists all.
 
 One small file a verb. Whatever is wrong with the input ends as one sentence on stderr and an exit code
 that is not zero; the environment variable ``SPEECHVQ_DEBUG=1`` shows the traceback instead.
@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 import speechvq
-from speechvq.cli import demo, files, prepare, score, train
+from speechvq.cli import demo, files, generate, prepare, score, train
 from speechvq.errors import SpeechVQError
 
 FAULT = 70
@@ -30,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for verb in (prepare, train, files, score, demo):
+for verb in (prepare, train, files, generate, score, demo):
     verb.register(app)
 
 

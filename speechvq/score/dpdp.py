@@ -9,12 +9,13 @@ vector-quantized neural networks". By dynamic programming over at most ``longest
 Letters: T frames, D width, K codes, L frames of the longest segment.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from speechvq.errors import BadSetting
 from speechvq.score.codes import Run
+from speechvq.score.streams import Stream
 
 _TIE = 1e-10
 """Costs this close, relative to their size, are equal, and the longer segment is taken."""
@@ -73,6 +74,28 @@ def segment(
         segments.append(Run((int(units_LT[frames - 1, end - 1]),), end - frames, end))
         end -= frames
     return Segmentation(tuple(reversed(segments)), float(best[-1]))
+
+
+def segment_stream(stream: Stream, codes: np.ndarray, *, weight: float = 0.0, longest: int = 15) -> Stream:
+    """The same recording with each frame in the unit of its segment, to be scored like any other.
+
+    Args:
+        stream: with its vectors before quantization.
+        codes: (K, D) code vectors.
+        weight: as in `segment`.
+        longest: as in `segment`.
+
+    Raises:
+        BadSetting: the stream holds no vectors, or as `segment`.
+    """
+    if stream.latents is None:
+        raise BadSetting(f"{stream.name} has no vectors to be segmented; encode it with vectors=True")
+    found = segment(stream.latents, codes, weight=weight, longest=longest)
+    units = [run.unit[0] for run in found.segments for _ in range(run.start, run.end)]
+    units = np.array(units, dtype=np.int64)
+    return replace(
+        stream, codes=units[:, None], codebook_size=len(codes), quantized=codes[units].astype(np.float32)
+    )
 
 
 def _distances(x_TD: np.ndarray, codes_KD: np.ndarray) -> np.ndarray:

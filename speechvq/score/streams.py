@@ -20,7 +20,7 @@ from speechvq.codec import Codec, Encoder
 from speechvq.errors import BadSetting
 from speechvq.quantize.base import Quantizer
 from speechvq.speech.audio import Checks, read_audio
-from speechvq.store.alignments import Interval
+from speechvq.store.alignments import Interval, phones_at
 from speechvq.store.manifest import Entry
 
 log = logging.getLogger(__name__)
@@ -96,13 +96,7 @@ class Stream:
         """The phone at the centre of each frame; None where nothing is known to be spoken."""
         if self.phones is None:
             return [None] * len(self)
-        centres = (np.arange(len(self)) + 0.5) / self.frame_rate
-        starts = np.array([phone.start for phone in self.phones])
-        places = np.searchsorted(starts, centres, side="right") - 1
-        return [
-            self.phones[i].label if i >= 0 and time < self.phones[i].end else None
-            for i, time in zip(places.tolist(), centres.tolist(), strict=True)
-        ]
+        return phones_at(self.phones, self.frame_rate, len(self))
 
 
 def encode_streams(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from speechvq.errors import BadSetting
 from speechvq.score.codes import Run
-from speechvq.score.dpdp import segment
+from speechvq.score.dpdp import segment, segment_stream
 from speechvq.score.segments import (
     boundary_scores,
     collapse,
@@ -195,6 +195,19 @@ def test_a_segment_ends_after_the_longest_and_weight_makes_fewer():
     assert counts[-1] == 20
     empty = segment(np.zeros((0, 2)), np.zeros((1, 2)))
     assert (empty.segments, empty.cost, empty.mean_frames) == ((), 0.0, 0.0)
+
+
+def test_a_segmented_stream_says_its_segments_frame_by_frame():
+    z, codes = np.random.randn(50, 4).astype(np.float32), np.random.randn(6, 4)
+    plain = Stream("s", "slt", np.zeros((50, 1), dtype=np.int64), 50.0, 1.0, latents=z)
+    made = segment_stream(plain, codes, weight=2.0)
+    for run in segment(z, codes, weight=2.0).segments:
+        assert made.units[run.start : run.end].tolist() == [run.unit[0]] * (run.end - run.start)
+    assert made.quantized is not None
+    np.testing.assert_allclose(made.quantized, codes[made.units], rtol=1e-6)
+    assert (made.name, made.seconds, made.codebook_size, made.latents is z) == ("s", 1.0, 6, True)
+    with pytest.raises(BadSetting, match="vectors=True"):
+        segment_stream(stream([1, 2]), codes)
 
 
 def test_segmentations_that_cannot_be_are_refused_in_words():

@@ -1,9 +1,9 @@
 """The search and the walk of `speechvq.kernels.plain` by a small C++ library, for float32 on a CPU.
 
 The library (``src/*.cpp``, compiled by `speechvq.kernels.build`) carries one search for each instruction
-set (generic, avx2, avx512, amx) and takes the fastest that the processor has; SPEECHVQ_KERNEL names
-another, or "plain" for none of them. Calls let other Python threads run. As many threads work as torch
-has (`torch.set_num_threads`), where the work is worth it.
+set (generic, avx2, avx512, amx) and takes the one that is fastest on this processor for the codebook's
+size; SPEECHVQ_KERNEL names another, or "plain" for none of them. Calls let other Python threads run. As
+many threads work as torch has (`torch.set_num_threads`), where the work is worth it.
 
 Legend: N vectors, K codes, D channels, V visits (depths of a residual walk).
 """
@@ -36,13 +36,13 @@ def available() -> bool:
     return os.environ.get(VARIABLE) != "plain" and _library() is not None
 
 
-def name() -> str:
-    """The kernel in use: "generic", "avx2", "avx512" or "amx".
+def name(*, K: int = 1024, D: int = 64) -> str:
+    """The kernel in use for ``K`` codes of ``D`` channels: "generic", "avx2", "avx512" or "amx".
 
     Raises:
         BadSetting: SPEECHVQ_KERNEL names none of them, or one that this machine cannot run.
     """
-    found = _loaded().speechvq_kernel_name(_asked())
+    found = _loaded().speechvq_kernel_name(_asked(), K, D)
     if found is None:
         raise _bad_kernel()
     return found.decode()
@@ -73,9 +73,18 @@ def nearest(x_ND: Tensor, codes_KD: Tensor) -> Tensor:
 
 @torch.no_grad()
 def walk(
-    x_ND: Tensor, books: list[Tensor], *, visits: int = 1, depths_N: Tensor | None = None, sums: bool = False
+    x_ND: Tensor,
+    books: list[Tensor],
+    *,
+    visits: int = 1,
+    depths_N: Tensor | None = None,
+    sums: bool = False,
+    gram: bool | None = None,
 ) -> Walk:
     """What `speechvq.kernels.plain.walk` does for float32 on a CPU, in one pass over the memory.
+
+    ``gram``: whether the scores of one book for all depths come out of its Gram matrix; by default where
+    that is faster. The indices are the same.
 
     Raises:
         BadSetting: SPEECHVQ_KERNEL names a kernel that this machine cannot run.
@@ -93,21 +102,26 @@ def walk(
         errors=torch.empty(visits),
         moments=torch.empty(3 + D),
     )
-    _call_walk(x_ND, books, visits, depths_N, [t.data_ptr() or None for t in out])
+    _call_walk(x_ND, books, visits, gram, depths_N, [t.data_ptr() or None for t in out])
     return out
 
 
 @torch.no_grad()
-def encode(x_ND: Tensor, books: list[Tensor], *, visits: int = 1) -> Tensor:
+def encode(x_ND: Tensor, books: list[Tensor], *, visits: int = 1, gram: bool | None = None) -> Tensor:
     """The indices (V, N) of `walk` alone, for less time and memory; raises what it raises."""
     x_ND = _rows(x_ND)
     indices = torch.empty(visits, len(x_ND), dtype=torch.int64)
-    _call_walk(x_ND, books, visits, None, [indices.data_ptr()] + [None] * 6)
+    _call_walk(x_ND, books, visits, gram, None, [indices.data_ptr()] + [None] * 6)
     return indices
 
 
 def _call_walk(
-    x_ND: Tensor, books: list[Tensor], visits: int, depths_N: Tensor | None, results: list[int | None]
+    x_ND: Tensor,
+    books: list[Tensor],
+    visits: int,
+    gram: bool | None,
+    depths_N: Tensor | None,
+    results: list[int | None],
 ) -> None:
     (N, D), K = x_ND.shape, len(books[0])
     books = [_rows(book).contiguous() for book in books]
@@ -124,7 +138,7 @@ def _call_walk(
     _check_status(
         _loaded().speechvq_walk(
             _asked(), torch.get_num_threads(), x_ND.data_ptr(), x_ND.stride(0), N, D,
-            pointers, len(books), K, visits, depths, *results,
+            pointers, len(books), K, visits, -1 if gram is None else gram, depths, *results,
         )
     )  # fmt: skip
 
@@ -147,7 +161,7 @@ def _asked() -> bytes | None:
 
 
 def _bad_kernel() -> BadSetting:
-    known = [kernel for kernel in KERNELS if _loaded().speechvq_kernel_name(kernel.encode())]
+    known = [kernel for kernel in KERNELS if _loaded().speechvq_kernel_name(kernel.encode(), 1, 1)]
     return BadSetting(
         f"{VARIABLE}={os.environ.get(VARIABLE)} is no kernel that this machine can run; "
         f"choose one of {', '.join(known)} or plain, or unset it"
@@ -172,11 +186,11 @@ def load(path: Path) -> ctypes.CDLL | None:
     except OSError as error:
         log.warning("searching for codes by plain torch, which is slower: %s: %s; %s", path, error, REMEDY)
         return None
-    library.speechvq_kernel_name.argtypes = [c_char_p]
+    library.speechvq_kernel_name.argtypes = [c_char_p, c_int64, c_int64]
     library.speechvq_kernel_name.restype = c_char_p
     rows = [c_char_p, c_int64, c_void_p, c_int64, c_int64, c_int64]
     library.speechvq_nearest.argtypes = [*rows, c_void_p, c_int64, c_void_p]
-    library.speechvq_walk.argtypes = [*rows, c_void_p, c_int64, c_int64, c_int64, c_void_p, *[c_void_p] * 7]
+    library.speechvq_walk.argtypes = [*rows, c_void_p, *[c_int64] * 4, *[c_void_p] * 8]
     library.speechvq_nearest.restype = library.speechvq_walk.restype = c_int
     return library
 

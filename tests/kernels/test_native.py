@@ -140,14 +140,50 @@ def test_every_choice_is_a_nearest_code(kernel: str, N: int, D: int, K: int, off
 
 
 @needs_library
-def test_rows_that_are_not_finite_count_for_errors_only(kernel: str):
+@often
+@given(case=walks().filter(lambda case: len(case[1]) == 1))
+def test_walk_by_the_gram_matrix_is_the_walk(case):
+    x_ND, books, visits, depths_N = case
+    got = native.walk(x_ND, books, visits=visits, depths_N=depths_N, sums=True, gram=True)
+    assert_same(got, plain.walk(x_ND, books, visits=visits, depths_N=depths_N, sums=True))
+
+
+@needs_library
+@pytest.mark.parametrize("offset", [0.0, 1.0, 100.0])
+def test_codes_found_by_the_gram_matrix_are_the_nearest(offset: float, two_threads: None):
+    codes_KD = torch.cat([torch.randn(150, 64) * 0.9**i + (offset if i == 0 else 0) for i in range(4)])
+    codes_KD[37] = codes_KD[5]
+    halfway = (codes_KD[torch.randint(600, (400,))] + codes_KD[torch.randint(600, (400,))]) / 2
+    x_ND = torch.cat([torch.randn(400, 64) + offset, halfway])
+    found = native.encode(x_ND, [codes_KD], visits=5, gram=True)
+    assert not (found == 37).any()  # the first of equals
+    left = x_ND
+    for indices_N in found:
+        squared = (left.double() - codes_KD.double()[indices_N]).square().sum(1)
+        best = torch.cdist(left.double(), codes_KD.double()).square().amin(1)
+        # Rows are rescored wherever rounding could have decided, so no error of scores is left.
+        assert (squared - best <= 1e-9 * (best + left.square().sum(1))).all()
+        left = left - codes_KD[indices_N]
+
+
+@needs_library
+def test_shared_book_of_usual_size_goes_by_the_gram_matrix_to_the_same_codes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(native.VARIABLE, "generic")
+    x_ND, codes_KD = torch.randint(-5, 6, (600, 64)).float(), torch.randint(-4, 5, (200, 64)).float()
+    by_default = native.walk(x_ND, [codes_KD], visits=3, sums=True)
+    assert_same(by_default, native.walk(x_ND, [codes_KD], visits=3, sums=True, gram=False))
+
+
+@needs_library
+@pytest.mark.parametrize("gram", [False, True])
+def test_rows_that_are_not_finite_count_for_errors_only(kernel: str, gram: bool):
     x_ND = torch.randint(-5, 6, (90, 20)).float()
-    books = [torch.randint(-4, 5, (30, 20)).float() for _ in range(3)]
+    books = [torch.randint(-4, 5, (30, 20)).float() for _ in range(1 if gram else 3)]
     bad = torch.zeros(90, dtype=torch.bool)
     bad[::7] = True
     spoilt = x_ND.clone()
     spoilt[bad, 3] = torch.tensor([float("nan"), float("inf"), -float("inf")]).repeat(5)[: int(bad.sum())]
-    got = native.walk(spoilt, books, visits=3, sums=True)
+    got = native.walk(spoilt, books, visits=3, sums=True, gram=gram)
     good = plain.walk(x_ND[~bad], books, visits=3, sums=True)
     assert torch.equal(got.indices[:, ~bad], good.indices)
     assert ((got.indices >= 0) & (got.indices < 30)).all()
@@ -155,7 +191,7 @@ def test_rows_that_are_not_finite_count_for_errors_only(kernel: str):
         assert torch.equal(getattr(got, name), getattr(good, name))
     torch.testing.assert_close(got.moments, good.moments, rtol=2e-5, atol=1e-3)
     assert not got.errors.isfinite().any()
-    padded = native.walk(spoilt, books, visits=3, depths_N=torch.where(bad, 0, 3))
+    padded = native.walk(spoilt, books, visits=3, depths_N=torch.where(bad, 0, 3), gram=gram)
     assert torch.equal(padded.errors, good.errors)
     assert torch.equal(padded.total[bad], torch.zeros_like(padded.total[bad]))
 
@@ -164,8 +200,9 @@ def test_rows_that_are_not_finite_count_for_errors_only(kernel: str):
 def test_codes_that_are_not_finite_lead_nowhere_else(kernel: str):
     codes_KD = torch.randn(20, 9)
     codes_KD[4], codes_KD[7, 2] = float("nan"), float("inf")
-    found = native.walk(torch.randn(50, 9), [codes_KD], visits=3, sums=True).indices
-    assert ((found >= 0) & (found < 20)).all()
+    for gram in (False, True):
+        found = native.walk(torch.randn(50, 9), [codes_KD], visits=3, sums=True, gram=gram).indices
+        assert ((found >= 0) & (found < 20)).all()
 
 
 @needs_library

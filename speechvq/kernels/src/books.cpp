@@ -10,11 +10,13 @@
 
 namespace speechvq {
 
-const Kernel* choose(const char* name) {
+const Kernel* choose(const char* name, int64_t K, int64_t D) {
+    const bool any = !name || !*name;
+    const bool small = D < 16 || K * D < 8192;  // matrix tiles do not pay: measured
     const Kernel* chosen = nullptr;
     for (const Kernel* kernel : {&generic, &avx2, &avx512, &amx}) {
-        const bool asked = !name || !*name || std::strcmp(name, kernel->name) == 0;
-        if (asked && kernel->usable()) chosen = kernel;
+        if (any ? small && kernel == &amx : std::strcmp(name, kernel->name) != 0) continue;
+        if (kernel->usable()) chosen = kernel;
     }
     return chosen;
 }
@@ -41,23 +43,23 @@ std::vector<float> middle(const float* codes, int64_t K, int64_t D) {
     return at;
 }
 
-Books::Books(const Kernel& kernel, const float* const* codes, int64_t books, int64_t K, int64_t D)
-    : size(books), K(K), D(D), kernel_(kernel), codes_(codes), packed_(books) {
-    for (int64_t b = 0; b < books; b++) {
-        packed_[b] = kernel.pack(codes[b], K, D, middle(codes[b], K, D).data());
+Books::Books(const Kernel* kernel, const float* const* codes, int64_t books, int64_t K, int64_t D)
+    : size(books), K(K), D(D), kernel_(kernel), codes_(codes), packed_(kernel ? books : 0) {
+    for (int64_t b = 0; kernel && b < books; b++) {
+        packed_[b] = kernel->pack(codes[b], K, D, middle(codes[b], K, D).data());
         if (!packed_[b]) {
-            for (int64_t made = 0; made < b; made++) kernel.release(packed_[made]);
+            for (int64_t made = 0; made < b; made++) kernel->release(packed_[made]);
             throw std::bad_alloc();
         }
     }
 }
 
 Books::~Books() {
-    for (Packed* packed : packed_) kernel_.release(packed);
+    for (Packed* packed : packed_) kernel_->release(packed);
 }
 
 void Books::find(int64_t b, const float* x, int64_t stride, int64_t rows, int64_t* indices) const {
-    if (rows) kernel_.find(packed_[b], x, stride, rows, indices);
+    if (rows) kernel_->find(packed_[b], x, stride, rows, indices);
     for (int64_t n = 0; n < rows; n++)  // a code that is not finite must not lead out of the book
         if (indices[n] < 0 || indices[n] >= K) indices[n] = 0;
 }

@@ -8,13 +8,15 @@
 
 namespace speechvq {
 
-// The kernel of that name, or the fastest usable one for a null or empty name. Null when there is none.
-const Kernel* choose(const char* name);
+// The kernel of that name; for a null or empty name, the one that is fastest here for K codes of D
+// channels. Null when there is none.
+const Kernel* choose(const char* name, int64_t K, int64_t D);
 
 class Books {
 public:
-    // `codes`: the books, (K, D) contiguous each. They must outlive this. Throws std::bad_alloc.
-    Books(const Kernel& kernel, const float* const* codes, int64_t books, int64_t K, int64_t D);
+    // `codes`: the books, (K, D) contiguous each. They must outlive this. Without a kernel they are not
+    // packed, and there is no `find`. Throws std::bad_alloc.
+    Books(const Kernel* kernel, const float* const* codes, int64_t books, int64_t K, int64_t D);
     ~Books();
     Books(const Books&) = delete;
     Books& operator=(const Books&) = delete;
@@ -27,7 +29,7 @@ public:
     const int64_t size, K, D;
 
 private:
-    const Kernel& kernel_;
+    const Kernel* kernel_;
     const float* const* codes_;
     std::vector<Packed*> packed_;
 };

@@ -3,35 +3,31 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace speechvq {
 
-// A mebibyte of rows: small enough for a second-level cache, and enough work for each time that the
-// codes and sums of a depth come back from the cache behind it.
-constexpr int64_t TILE_FLOATS = int64_t(1) << 18;
-
-int64_t Walker::tile(int64_t D) {
-    return std::clamp<int64_t>(TILE_FLOATS / D / 32 * 32, 32, 4096);
-}
-
-Walker::Walker(const Input& in, const Books& books, const Output& out, const float* anchor, float* sums)
+Walker::Walker(const Input& in, const Books& books, std::unique_ptr<Search> search, const Output& out,
+               const float* anchor, float* sums)
     : counts(out.counts ? in.V * books.K : 0),
       errors(in.V),
       moments(3 + books.D),
       in_(in),
       books_(books),
+      search_(std::move(search)),
       out_(out),
       do_(fastest_rows()),
       anchor_(anchor),
       sums_(sums),
       D_(books.D),
       follow_(out.counts),
-      rows_(std::min(tile(D_), in.N)),
+      rows_(std::min(search_->tile(), in.N)),
+      slots_(rows_.size()),
       left_((rows_.size() + 1) * D_),
       found_(rows_.size()) {}
 
 void Walker::walk(int64_t first, int64_t last) {
-    const int64_t most = tile(D_);
+    const int64_t most = search_->tile();
     for (; first < last; first += most) descend(gather(first, std::min(first + most, last)));
 }
 
@@ -45,6 +41,7 @@ int64_t Walker::gather(int64_t first, int64_t last) {
             clear(n);
             continue;
         }
+        slots_[walking] = walking;
         rows_[walking++] = {n, depths, false};
     }
     return walking;
@@ -77,7 +74,7 @@ void Walker::descend(int64_t walking) {
 // One depth of all rows that walk it. Returns how many walk on; they and what is left of them are moved
 // to the front.
 int64_t Walker::depth(int64_t v, int64_t walking, const float* from, int64_t stride) {
-    books_.find(books_.size > 1 ? v : 0, from, stride, walking, found_.data());
+    search_->find(v, slots_.data(), from, stride, walking, found_.data());
     float* const dropped = &left_[rows_.size() * D_];
     int64_t on = 0;
     for (int64_t i = 0; i < walking; i++) {
@@ -90,8 +87,13 @@ int64_t Walker::depth(int64_t v, int64_t walking, const float* from, int64_t str
             if (row.finite) moments[2] += do_.moments(x, anchor_, &moments[3], D_);
         }
         const float error = step(v, row, found_[i], x, goes_on ? &left_[on * D_] : dropped);
-        if (goes_on) rows_[on++] = row;  // never overtakes i: a row's place is read before it is written
-        else if (row.finite) moments[0] += 1, moments[1] += error;
+        if (goes_on) {  // never overtakes i: a row's place is read before it is written
+            slots_[on] = slots_[i];
+            rows_[on++] = row;
+        } else if (row.finite) {
+            moments[0] += 1;
+            moments[1] += error;
+        }
     }
     return on;
 }

@@ -4,10 +4,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "books.h"
 #include "rows.h"
+#include "search.h"
 
 namespace speechvq {
 
@@ -31,13 +33,11 @@ struct Output {
 class Walker {
 public:
     // `sums`: (B, K, D) zeros that this walker alone adds to, or null. Throws std::bad_alloc.
-    Walker(const Input& in, const Books& books, const Output& out, const float* anchor, float* sums);
+    Walker(const Input& in, const Books& books, std::unique_ptr<Search> search, const Output& out,
+           const float* anchor, float* sums);
 
     // Walks rows first <= n < last. Throws nothing.
     void walk(int64_t first, int64_t last);
-
-    // How many rows of D channels make a tile.
-    static int64_t tile(int64_t D);
 
     // What the rows so far add up to, for the caller to merge.
     std::vector<int64_t> counts;
@@ -57,6 +57,7 @@ private:
 
     const Input& in_;
     const Books& books_;
+    const std::unique_ptr<Search> search_;
     const Output& out_;
     const Rows& do_;
     const float* anchor_;
@@ -64,6 +65,7 @@ private:
     const int64_t D_;
     const bool follow_;
     std::vector<Row> rows_;     // of the tile, those that walk on
+    std::vector<int64_t> slots_;  // their numbers in the tile
     std::vector<float> left_;   // what is left of them, in the same order; one row more for what is dropped
     std::vector<int64_t> found_;
 };

@@ -152,8 +152,7 @@ def abx_frames(
     names = ("#phone", "prev-phone", "next-phone", "speaker")
     labels = polars.DataFrame(dict(zip(names, map(list, rows), strict=True)))
     accessor = fastabx.InMemoryAccessor(dict(enumerate(spans)), data, torch.device("cpu"))
-    distance: Any = _distance(frames, settings)
-    if not isinstance(distance, str) and not frames.one_hot and settings.distance in ("angular", "cosine"):
+    if settings.exact_zero and settings.distance in ("angular", "cosine") and not frames.one_hot:
         accessor.normalize_()  # as fastabx does by itself only for a distance that it knows by name
         accessor = fastabx.InMemoryAccessor(accessor.indices, accessor.data, accessor.device)
     contexts = ["prev-phone", "next-phone"] if settings.context == "within" else []
@@ -172,7 +171,7 @@ def abx_frames(
             f"{len(kept)} items make no {task} triple {settings.speaker} speakers: it takes two examples of "
             "one phone and one of another in equal conditions; give more recordings"
         ) from error
-    score = fastabx.Score(triples, distance, progress=progress)
+    score = fastabx.Score(triples, _distance(frames, settings), progress=progress)
     levels: list[Any] = [("next-phone", "prev-phone"), "speaker"] if contexts else ["speaker"]
     return AbxScore(
         100 * score.collapse(levels=levels), task, frames.name, settings.speaker, settings.context,

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 import speechvq
-from speechvq.cli import demo, files, generate, prepare, score, train
+from speechvq.cli import align, demo, files, generate, imports, prepare, score, train
 from speechvq.errors import SpeechVQError
 
 FAULT = 70
@@ -30,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for verb in (prepare, train, files, generate, score, demo):
+for verb in (prepare, align, train, files, generate, score, demo, imports):
     verb.register(app)
 
 

@@ -39,7 +39,7 @@ Reference = Annotated[
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of what the decoder draws.")]
 Temperature = Annotated[
     float | None,
-    typer.Option("--temperature", min=0, help="Of a sampling decoder (WaveNet): below 1 is calmer."),
+    typer.Option("--temperature", min=0, help="Of a sampling decoder (WaveNet, GRU): below 1 is calmer."),
 ]
 TopK = Annotated[
     int | None, typer.Option("--top-k", min=0, help="Of a sampling decoder: draw among the k likeliest only.")
@@ -92,7 +92,7 @@ def _sampling(codec: "Codec", seed: int, temperature: float | None, top_k: int |
     """The option "sampling" of decoders that draw, if a flag asks for it."""
     if temperature is None and top_k is None:
         return {}
-    if codec.decoder.spec["name"] != "wavenet":
+    if codec.decoder.spec["name"] not in ("wavenet", "gru"):
         raise BadSetting(
             f"this codec's decoder ({codec.decoder.spec['name']}) does not sample; "
             "leave --temperature and --top-k out"

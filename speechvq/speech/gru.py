@@ -20,9 +20,9 @@ from speechvq.errors import BadSetting
 from speechvq.losses.likelihood import categorical_nll, masked_mean
 from speechvq.nets.condition import SpeakerCondition, TimeJitter
 from speechvq.nets.sampling import Sampling, Uniforms, sample
-from speechvq.quantize.nearest import nearest
 from speechvq.speech.gru_step import Cell
 from speechvq.speech.mulaw import mulaw_decode, mulaw_encode
+from speechvq.speech.own_codes import OwnCodes
 from speechvq.speech.samplewise import check_options, fit, sampling_of, windows
 
 
@@ -198,24 +198,6 @@ class GRUDecoder(Decoder):
         if speaker is None:
             raise BadSetting(f"which voice? give speaker=, one of {', '.join(self.speakers)}")
         return self.voice(speaker).expand(batch, -1)
-
-
-class OwnCodes(nn.Module):
-    """A vector of the decoder's own for each code, which is known by the codebook's vector."""
-
-    codebook: Tensor
-
-    def __init__(self, count: int, dim: int) -> None:
-        """``codebook`` (count, dim) is a copy of the quantizer's, ``table`` holds the own vectors."""
-        super().__init__()
-        self.register_buffer("codebook", torch.zeros(count, dim))
-        self.table = nn.Embedding(count, dim)
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        """(B, D, T) to (B, D, T); no gradient reaches ``vectors``."""
-        rows = vectors.transpose(1, 2)
-        indices = nearest(rows.flatten(0, 1).float().contiguous(), self.codebook)
-        return self.table(indices.view(rows.shape[:2])).transpose(1, 2)
 
 
 class Speech:

@@ -106,4 +106,5 @@ def test_exports(make):
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs the peak memory of Linux")
 def test_memory_is_no_matrix_of_distances(make, peaks):
     """An eval forward of 8192 vectors and 4096 codes rises less than half their distances would take."""
-    assert peaks(make.side)["eval"] < 0.5
+    what = "eval,training,residual" if make.side == "ours" else "eval"  # one process for all of ours
+    assert peaks(make.side, what)["eval"] < 0.5

@@ -41,6 +41,16 @@ class BadAlignment(SpeechVQError):
     """Phone times that cannot be read, used or made; the sentence names the file and the line."""
 
 
+class UnknownWords(BadAlignment):
+    """Words of a text that a pronouncing dictionary does not have, as ``words``."""
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self.words = words
+        super().__init__(
+            f"not in the pronouncing dictionary: {', '.join(words)}; correct the text, or give their phones"
+        )
+
+
 class BadCheckpoint(SpeechVQError):
     """A checkpoint or model folder that is missing, truncated or not ours."""
 

@@ -34,6 +34,10 @@ Genders = Annotated[
     list[str] | None,
     typer.Option("--gender", metavar="NAME=GENDER", help="Of a voice, for the probes; may be repeated."),
 ]
+Beside = Annotated[
+    list[Path] | None,
+    typer.Option("--beside", metavar="FOLDER", help="An earlier report to compare with; may be repeated."),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Chooses recordings and splits.")]
 
 
@@ -54,6 +58,7 @@ def units(
     fold39: Fold = False,
     abx: Abx = False,
     gender: Genders = None,
+    beside: Beside = None,
     force: Force = False,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -63,6 +68,7 @@ def units(
     from speechvq.score.conversion import about
     from speechvq.score.probes import ProbeSettings
     from speechvq.score.streams import code_vectors, encode_streams
+    from speechvq.score.unit_beside import read_point
     from speechvq.score.unit_report import FILES, PageSettings, UnitReport, entries_of, write_units
     from speechvq.score.unit_scores import score_units
     from speechvq.store.alignments import Folding, align_entries
@@ -73,7 +79,7 @@ def units(
         raise UnknownName("split", split, [*SPLITS, "all"])
     for name in FILES:
         refuse(out / name, force=force)
-    voices = _genders(gender or [])
+    voices, others = _genders(gender or []), [read_point(folder) for folder in beside or ()]
     listed = [entry for entry in read_manifest(manifest) if split in (entry.split, "all")]
     chosen = [replace(e, split="test") for e in listed if not speaker or e.speaker in speaker]
     if not chosen:
@@ -94,7 +100,7 @@ def units(
     )
     origin = asdict(about(loaded))
     origin.pop("judges")
-    report = UnitReport(scores, streams, entries_of(streams, chosen), codes, origin)
+    report = UnitReport(scores, streams, entries_of(streams, chosen), codes, origin, others)
     page = write_units(report, out, settings=PageSettings(seed=seed), force=force)
     console = Console()
     for table in scores.tables():

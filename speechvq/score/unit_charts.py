@@ -17,13 +17,14 @@ from speechvq.score.language import Durations, Zipf
 from speechvq.score.phone_classes import CLASSES, phone_class
 from speechvq.score.phonemes import UnitRow
 from speechvq.score.streams import Stream
+from speechvq.score.unit_beside import Point
 from speechvq.score.units import Joint
 
 INK, ACCENT, SECOND = "#010203", "#178a8f", "#d9822b"
-_STYLE = {
+_STYLE: Any = {
     "font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "speechvq", "axes.edgecolor": INK,
     "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
-    "axes.spines.top": False, "axes.spines.right": False, "image.interpolation": "none",
+    "axes.spines.top": False, "axes.spines.right": False,
 }  # fmt: skip
 
 
@@ -31,7 +32,7 @@ def heat_map(joint: Joint) -> str:
     """P(phone | unit): phones are rows, units columns in the order of their best phone."""
     figure, axes = _figure(11, 1.2 + 0.17 * len(joint.phones))
     shares = joint.given_unit[:, joint.order]
-    image = axes.imshow(shares, aspect="auto", cmap=_fading(), vmin=0, vmax=1)
+    image = axes.imshow(shares, aspect="auto", interpolation="none", cmap=_fading(), vmin=0, vmax=1)
     axes.set_yticks(range(len(joint.phones)), joint.phones, fontsize=8)
     axes.set_xlabel(f"{len(joint.units)} units, ordered by their most probable phone")
     axes.tick_params(length=0)
@@ -87,13 +88,33 @@ def speaker_chart(streams: Sequence[Stream], units: Sequence[int]) -> str:
     use = counts_SU / np.maximum(counts_SU.sum(1, keepdims=True), 1)
     shares = use / np.maximum(use.sum(0), 1e-12)
     figure, axes = _figure(11, 1.1 + 0.24 * len(names))
-    image = axes.imshow(shares, aspect="auto", cmap=_fading(), vmin=0, vmax=1)
+    image = axes.imshow(shares, aspect="auto", interpolation="none", cmap=_fading(), vmin=0, vmax=1)
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.set_xlabel("units, in the order of the map above")
     axes.tick_params(length=0)
     bar = figure.colorbar(image, ax=axes, pad=0.01, fraction=0.02, ticks=[0, 0.5, 1])
     bar.outline.set_visible(False)
     return _svg(figure, "speakers", "share of each speaker in each unit")
+
+
+def purity_chart(points: Sequence[Point]) -> str:
+    """Phone purity and PNMI of several codecs against their number of units; a mark a rate."""
+    figure, axes = _figure(7.5, 3.4)
+    marks = "osD^v*"
+    for place, rate in enumerate(sorted({p.frame_rate for p in points})):
+        some = sorted((p for p in points if p.frame_rate == rate), key=lambda p: p.codebook_size)
+        sizes, mark = [p.codebook_size for p in some], marks[place % len(marks)]
+        purity, told = [p.phone_purity for p in some], [p.pnmi for p in some]
+        axes.plot(sizes, purity, marker=mark, color=ACCENT, alpha=0.8, label=f"purity, {rate:g} Hz")
+        axes.plot(sizes, told, marker=mark, color=SECOND, alpha=0.8, label=f"PNMI, {rate:g} Hz")
+    sizes = sorted({p.codebook_size for p in points})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("units")
+    figure.legend(loc="outside right upper", frameon=False)
+    return _svg(figure, "purity", "purity and information against the number of units")
 
 
 def code_map(codes: np.ndarray, rows: Sequence[UnitRow]) -> str:
@@ -158,7 +179,8 @@ def _svg(figure: Any, name: str, label: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", file.getvalue(), flags=re.DOTALL)
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text[text.index("<svg") :])
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
-    text = text.replace(INK, "var(--ink)")
+    for colour in (INK, "#000000"):  # some parts are drawn in matplotlib's own black
+        text = text.replace(colour, "var(--ink)")
     width = re.search(r'viewBox="0 0 (\d+)', text)
     least = min(720, int(width[1])) if width else 400
     text = text.replace(

@@ -4,6 +4,7 @@ No address in the page points outside the folder it is written to. The page show
 and every unit can be listened to: in each recording, and alone in a montage of its segments.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -21,6 +22,7 @@ from speechvq.score.figures import Attachments
 from speechvq.score.segments import collapse
 from speechvq.score.speech import samples_of
 from speechvq.score.streams import Stream
+from speechvq.score.unit_beside import Point, beside, point
 from speechvq.score.unit_charts import code_map, duration_chart, heat_map, speaker_chart, zipf_chart
 from speechvq.score.unit_lists import joint_csv, units_csv
 from speechvq.score.unit_scores import UnitScores
@@ -71,6 +73,7 @@ class UnitReport:
         entries: where each stream comes from, in the same order.
         codes: (K, D) code vectors; None for several codebooks.
         about: where the figures come from: command, codec, frame_rate, codebook_size, machine.
+        others: codecs to be shown beside this one.
     """
 
     scores: UnitScores
@@ -78,6 +81,7 @@ class UnitReport:
     entries: Sequence[Entry]
     codes: np.ndarray | None
     about: Mapping[str, Any]
+    others: Sequence[Point] = ()
 
     def __post_init__(self) -> None:
         if len(self.streams) != len(self.entries) or not self.streams:
@@ -142,7 +146,7 @@ def _page(report: UnitReport, attachments: Attachments, settings: PageSettings) 
         [
             _head(report), tiles(report.scores), _meanings(report),
             _listen(report, waves, attachments, settings), _montages(report, waves, attachments, settings),
-            _statistics(report), _notes(report),
+            _statistics(report), _beside(report), _notes(report),
         ]
     )  # fmt: skip
     parts = files("speechvq.score") / "page"
@@ -169,8 +173,9 @@ def _meanings(report: UnitReport) -> str:
     scores, parts = report.scores, []
     if scores.joint is not None:
         parts.append(
-            "<section><h2>Phones and units</h2><p>Each column is a unit and says which phones are spoken while "
-            f"it is heard. A clean diagonal is a unit for each phone.</p>{heat_map(scores.joint)}</section>"
+            "<section><h2>Phones and units</h2><p>Each column is a unit and says which phones are spoken "
+            f"while it is heard. A clean diagonal is a unit for each phone.</p>"
+            f"{heat_map(scores.joint)}</section>"
         )
         order = [scores.joint.units[column] for column in scores.joint.order]
     else:
@@ -196,12 +201,10 @@ def _listen(
     report: UnitReport, waves: Sequence[Tensor], attachments: Attachments, settings: PageSettings
 ) -> str:
     most = min(settings.recordings, len(report.streams))
-    cards = [
-        recording(report.streams[i], waves[i], f"r{i}", report.entries[i].text, attachments)
-        for i in range(most)
-    ]
-    if not cards:
+    if not most:
         return ""
+    shown = zip(report.streams[:most], waves, report.entries, strict=False)
+    cards = [recording(s, w, f"r{i}", e.text, attachments) for i, (s, w, e) in enumerate(shown)]
     advice = "Click a unit or a phone to hear it alone, or the picture to play from there."
     return f"<section><h2>Recordings</h2><p>{advice}</p>{''.join(cards)}</section>"
 
@@ -211,9 +214,8 @@ def _montages(
 ) -> str:
     if not settings.montages:
         return ""
-    chips = montages(
-        report.streams, waves, report.scores.units, attachments, most=settings.montages, seed=settings.seed
-    )
+    most, seed = settings.montages, settings.seed
+    chips = montages(report.streams, waves, report.scores.units, attachments, most=most, seed=seed)
     return (
         "<section><h2>One unit after the other</h2><p>Segments of one unit from all recordings, with short "
         f"silences between them; the most frequent units first.</p>{chips}</section>"
@@ -229,13 +231,19 @@ def _statistics(report: UnitReport) -> str:
     )
 
 
+def _beside(report: UnitReport) -> str:
+    if not report.others or report.scores.joint is None:
+        return ""
+    return beside([point("this one", json.loads(report.scores.as_json(report.about))), *report.others])
+
+
 def _notes(report: UnitReport) -> str:
     about = report.about
     return (
         "<footer><h2>How it was measured</h2><p>A frame has the phone at its centre. Phone purity: frames "
-        "right when each unit is read as its most frequent phone. PNMI: share of the phone's information that "
-        "the unit holds. Boundaries count when within 20 ms. Bitrate: by the rule of the ZeroSpeech challenge "
-        "of 2019. Probes learn from some recordings of each voice and are scored on others.</p>"
+        "right when each unit is read as its most frequent phone. PNMI: share of the phone's information "
+        "that the unit holds. Boundaries count when within 20 ms. Bitrate: by the rule of the ZeroSpeech "
+        "challenge of 2019. Probes learn from some recordings of each voice and are scored on others.</p>"
         f"<p><code>{escape(about['command'])}</code></p><p>Codec {escape(about['codec'])}. "
         f"{escape(about['machine'])}.</p></footer>"
     )

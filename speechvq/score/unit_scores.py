@@ -109,6 +109,10 @@ class UnitScores:
         ]
         held = (self.agreement, self.experiment, self.boundaries, self.speakers)
         shown += [score.table() for score in held if score is not None]
+        if self.segmented is not None:
+            after = self.segmented.table()
+            after.title = f"{after.title}, after duration-penalised segmentation"
+            shown.append(after)
         shown.append(ngram_table(self.ngrams, "n-grams of units, without repeats"))
         if self.probes:
             shown.append(probe_table(self.probes))
@@ -118,7 +122,7 @@ class UnitScores:
 
     def as_json(self, about: Mapping[str, Any]) -> str:
         """Everything but the counts (they are in ``joint.csv``), as JSON; ``about`` comes first."""
-        plain = {"about": dict(about)}
+        plain: dict[str, Any] = {"about": dict(about)}
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
             if name == "joint":

@@ -8,7 +8,7 @@ from html import escape
 import torch
 from torch import Tensor
 
-from speechvq.score.figures import GOLDEN, PIXELS_PER_SECOND, Attachments, player, spectrogram
+from speechvq.score.figures import GOLDEN, Attachments, player, spectrogram
 from speechvq.score.phone_classes import phone_class
 from speechvq.score.phonemes import UnitRow
 from speechvq.score.segments import collapse
@@ -20,7 +20,9 @@ GAP = 0.08
 """Seconds of silence between the segments of a montage."""
 FADE = 0.003
 """Seconds over which a segment is faded in and out, so that cutting makes no click."""
-_TALL = 24
+PIXELS_PER_SECOND = 500
+"""Time scale: a unit of 20 ms is 10 pixels wide, enough for a number that stands upright."""
+_TALL, _GAP = 30, 2
 
 
 def recording(stream: Stream, wave: Tensor, name: str, text: str | None, attachments: Attachments) -> str:
@@ -45,15 +47,17 @@ def recording(stream: Stream, wave: Tensor, name: str, text: str | None, attachm
     ]
     tiers = _tier(units, 0, "unit")
     phones = [(p.label, p.start, p.end, None) for p in stream.phones or ()]
-    tiers += _tier(phones, _TALL + 2, "phone")
-    tall = _TALL * 2 + 2 if phones else _TALL
+    tiers += _tier(phones, _TALL + _GAP, "phone")
+    tall = _TALL * 2 + _GAP if phones else _TALL
     said = f"“{escape(text)}” " if text else ""
     return (
         f'<article><h3>{said}<span class="soft">{escape(stream.name)}</span></h3>'
         f"{player(wave, name, stream.name, attachments)}"
-        f'<div class="wide figure" tabindex="0">{spectrogram(wave, name, attachments, scale=True)}'
+        f'<div class="wide figure" tabindex="0"><div style="width:{width}px">'
+        f"{spectrogram(wave, name, attachments)}"
         f'<div class="plot tiers" data-for="{name}" style="width:{width}px">'
-        f'<svg width="{width}" height="{tall}" role="img" aria-label="units over phones">{tiers}</svg></div></div></article>'
+        f'<svg width="{width}" height="{tall}" role="img" aria-label="units over phones">'
+        f"{tiers}</svg></div></div></div></article>"
     )
 
 
@@ -67,12 +71,16 @@ def _tier(parts: Sequence[tuple[str, float, float, float | None]], top: int, kin
             if hue is not None
             else f'class="phone {phone_class(label)}"'
         )
-        text = ""
+        middle, text = (x + width / 2, top + _TALL / 2), ""
         if width >= 7 * len(label):
-            text = f'<text x="{x + width / 2:.1f}" y="{top + _TALL - 8}">{escape(label)}</text>'
+            text = f'<text x="{middle[0]:.1f}" y="{middle[1] + 4:.1f}">{escape(label)}</text>'
+        elif width >= 9:
+            place = f"translate({middle[0] + 3.2:.1f} {middle[1]:.1f}) rotate(-90)"
+            text = f'<text class="upright" transform="{place}">{escape(label)}</text>'
         boxes.append(
             f'<g {look} data-from="{start:.4f}" data-to="{end:.4f}"><title>{kind} {escape(label)}, '
-            f'{start:.3f} to {end:.3f} s</title><rect x="{x:.1f}" y="{top}" width="{width:.1f}" height="{_TALL}"/>{text}</g>'
+            f'{start:.3f} to {end:.3f} s</title><rect x="{x:.1f}" y="{top}" '
+            f'width="{width:.1f}" height="{_TALL}"/>{text}</g>'
         )
     return "".join(boxes)
 

@@ -135,8 +135,8 @@ def abx_rows(scores: UnitScores) -> str:
     )
     heads = ("vectors", "voices", "error in %", "triples")
     return (
-        "<section><h2>ABX</h2><p>How often a triphone seems nearer to one that differs in its middle phone than "
-        f"to one that does not; chance is 50 %.</p>{_table(heads, rows)}</section>"
+        "<section><h2>ABX</h2><p>How often a triphone seems nearer to one that differs in its middle phone "
+        f"than to one that does not; chance is 50 %.</p>{_table(heads, rows)}</section>"
     )
 
 

@@ -44,7 +44,8 @@ class ResidualQuantizer(Quantizer):
         """``shared``: all depths use one codebook, which learns once a call from all of them.
 
         Raises:
-            BadSetting: a size is below 1, or the space is "cosine": what is left has no length one.
+            BadSetting: a size is below 1, dropout is to leave more depths than there are, or the space is
+                "cosine": what is left has no length one.
         """
         super().__init__()
         check_sizes(dim=dim, codebook_size=codebook_size, num_codebooks=num_codebooks)
@@ -52,6 +53,11 @@ class ResidualQuantizer(Quantizer):
             raise BadSetting(
                 "codes of length one cannot quantize what other codes left: use the euclidean metric in a "
                 "residual stack"
+            )
+        if chance.dropout and chance.least > num_codebooks:
+            raise BadSetting(
+                f"quantizer dropout leaves at least {chance.least} depths, but there are {num_codebooks}: lower "
+                "chance.least"
             )
         self.dim, self.codebook_size, self.num_codebooks = dim, codebook_size, num_codebooks
         self.shared, self.learning, self.start, self.chance = shared, learning, start, chance

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from speechvq.errors import BadSetting
 from speechvq.quantize import Chance, Learning, ResidualQuantizer, Revival, Space, Start, VectorQuantizer
 
 DIM, SIZE, DEPTH = 4, 8, 4
@@ -131,3 +132,8 @@ def test_dropout_leaves_what_it_says(least, multiple, allowed):
         assert float((depths == depth).double().mean()) == pytest.approx(share, abs=0.05)
     assert (quantizer.eval()(z).indices >= 0).all()
     assert (quantizer.train().encode(z) >= 0).all()
+
+
+def test_dropout_cannot_leave_more_depths_than_there_are():
+    with pytest.raises(BadSetting, match="at least 5 depths, but there are 4: lower chance.least"):
+        stack(chance=Chance(dropout=0.5, least=5))

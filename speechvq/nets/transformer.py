@@ -10,8 +10,8 @@ Su et al. 2021: pair i of a head's channels turns by place / 10000^(2i / d)), so
 matter and a sequence may be of any length, or by a learned vector added to the input at each place.
 
 With a `Cache` the same weights go on from where they were: every block keeps keys and values of all
-places in two buffers of its own, made once in full length. One large buffer for all blocks would be
-copied whole whenever a compiled step changes a part of it.
+places in a buffer of its own, made once in full length. One large buffer for all blocks would be copied
+whole whenever a compiled step changes a part of it.
 """
 
 from dataclasses import dataclass
@@ -65,15 +65,16 @@ class Cache:
     """Keys and values of the places seen so far.
 
     Attributes:
-        keys, values: one buffer a block, each (B, heads, length, D / heads).
+        kept: one buffer a block, (2, B, heads, length, D / heads), keys first.
+        turns: what `Transformer` turns keys by at each of the ``length`` places; None if it does not.
         place: places seen.
     """
 
     def __init__(self, depth: Depth, batch: int, length: int, like: Tensor) -> None:
         """Room for ``length`` places of ``batch`` sequences, of the device and type of ``like``."""
-        shape = (batch, depth.heads, length, depth.width // depth.heads)
-        self.keys = [like.new_zeros(shape) for _ in range(depth.layers)]
-        self.values = [like.new_zeros(shape) for _ in range(depth.layers)]
+        shape = (2, batch, depth.heads, length, depth.width // depth.heads)
+        self.kept = [like.new_zeros(shape) for _ in range(depth.layers)]
+        self.turns = _turns(depth, length, like.device)
         self.place = 0
 
 
@@ -90,29 +91,33 @@ class Block(nn.Module):
         self.between = nn.LayerNorm(width)
         self.widen = nn.Linear(width, 4 * width)
         self.narrow = nn.Linear(4 * width, width)
-        self.dropout = nn.Dropout(depth.dropout)
+        self.dropout = depth.dropout
 
-    def forward(self, x: Tensor, turn: Tensor | None, cache: Cache | None = None, layer: int = 0) -> Tensor:
+    def forward(self, x: Tensor, turn: Tensor | None, kept: Tensor | None = None, place: int = 0) -> Tensor:
         """(B, n, D) to (B, n, D).
 
         Args:
             x: the next n places.
-            turn: (2, n, D / heads), cosines and signed sines of their positions, or None.
-            cache: what was before them, and where they are kept; None when nothing was.
-            layer: which of the cache's buffers are this block's.
+            turn: (n, D / heads / 2) complex, what `_turned` turns by, or None.
+            kept: this block's buffer of a `Cache`, which gets their keys and values; None to begin anew.
+            place: how many places it holds.
         """
-        q, k, v = self.look(self.before(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        if turn is not None:
-            q, k = _turned(q, turn), _turned(k, turn)
-        if cache is not None:
-            end = cache.place + x.shape[1]
-            cache.keys[layer][:, :, cache.place : end] = k
-            cache.values[layer][:, :, cache.place : end] = v
-            first = max(0, cache.place + 1 - self.reach)  # the first place that any of them sees
-            k, v = cache.keys[layer][:, :, first:end], cache.values[layer][:, :, first:end]
-        seen = _attention(q, k, v, self.reach).transpose(1, 2).flatten(2)
-        x = x + self.dropout(self.bring(seen))
-        return x + self.dropout(self.narrow(F.gelu(self.widen(self.between(x)))))
+        batch, count, width = x.shape
+        looks = self.look(self.before(x)).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q, k = (looks[:2] if turn is None else _turned(looks[:2], turn)).unbind(0)
+        v = looks[2]
+        if kept is not None:
+            end = place + count
+            kept[0, :, :, place:end] = k
+            kept[1, :, :, place:end] = v
+            first = max(0, place + 1 - self.reach)  # that any of them sees
+            k, v = kept[:, :, :, first:end].unbind(0)
+        seen = _attention(q, k, v, self.reach).transpose(1, 2).reshape(batch, count, width)
+        x = x + self._dropped(self.bring(seen))
+        return x + self._dropped(self.narrow(F.gelu(self.widen(self.between(x)))))
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout) if self.training and self.dropout else x
 
 
 class Transformer(nn.Module):
@@ -158,14 +163,13 @@ class Transformer(nn.Module):
         """
         begin = 0 if cache is None else cache.place
         end = begin + x.shape[1]
-        turn = None
         if self.places is not None:
             self._check(end)
             x = x + self.places.weight[begin:end]
-        else:
-            turn = _angles(begin, end, self.depth.width // self.depth.heads, x)
+        turns = _turns(self.depth, end, x.device) if cache is None else cache.turns
+        turn = None if turns is None else turns[begin:end]
         for layer, block in enumerate(self.blocks):
-            x = block(x, turn, cache, layer)
+            x = block(x, turn, None if cache is None else cache.kept[layer], begin)
         if cache is not None:
             cache.place = end
         return self.last(x)
@@ -189,15 +193,18 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, reach: int) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, attn_mask=(behind >= 0) & (behind < reach))
 
 
-def _angles(begin: int, end: int, channels: int, like: Tensor) -> Tensor:
-    """Cosines, and sines with the sign of `_turned`, (2, places, channels)."""
-    pair = torch.arange(0, channels, 2, device=like.device, dtype=torch.float32)
-    place = torch.arange(begin, end, device=like.device, dtype=torch.float32)
+def _turns(depth: Depth, length: int, device: torch.device) -> Tensor | None:
+    """For each place and pair of channels of a head, a complex number of length one; (length, pairs)."""
+    if depth.positions != "rotary":
+        return None
+    channels = depth.width // depth.heads
+    pair = torch.arange(0, channels, 2, device=device, dtype=torch.float64)
+    place = torch.arange(length, device=device, dtype=torch.float64)
     angle = place[:, None] * 10_000 ** (-pair / channels)
-    cosine, sine = angle.cos(), angle.sin()
-    return torch.stack([torch.cat([cosine, cosine], 1), torch.cat([-sine, sine], 1)])
+    return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
 
 
 def _turned(x: Tensor, turn: Tensor) -> Tensor:
-    """Channels i and i + d/2 of a head, as a point in the plane, turned by the angle of the place."""
-    return (x * turn[0] + x.roll(x.shape[-1] // 2, -1) * turn[1]).to(x.dtype)
+    """Channels 2 i and 2 i + 1 of a head (..., n, d), as a complex number, turned by the place's angle."""
+    pairs = torch.view_as_complex(x.float().view(*x.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * turn).flatten(-2).to(x.dtype)

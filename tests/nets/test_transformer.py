@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from speechvq.errors import BadSetting
-from speechvq.nets.transformer import Depth, Transformer, _angles
+from speechvq.nets.transformer import Depth, Transformer, _turns
 
 POSITIONS = pytest.mark.parametrize("positions", ["rotary", "learned"])
 
@@ -26,12 +26,11 @@ def normed(x: Tensor, norm: torch.nn.LayerNorm) -> Tensor:
 
 def turned(x: Tensor, place: int) -> Tensor:
     """Each pair of channels as a complex number, turned."""
-    half = len(x) // 2
     out = x.clone()
-    for i in range(half):
+    for i in range(len(x) // 2):
         angle = torch.tensor(place / 10_000 ** (2 * i / len(x)), dtype=torch.float64)
-        number = torch.complex(x[i], x[half + i]) * torch.complex(angle.cos(), angle.sin())
-        out[i], out[half + i] = number.real, number.imag
+        number = torch.complex(x[2 * i], x[2 * i + 1]) * torch.complex(angle.cos(), angle.sin())
+        out[2 * i], out[2 * i + 1] = number.real, number.imag
     return out
 
 
@@ -71,7 +70,7 @@ def test_it_is_the_papers_by_loops(positions: str, reach: int):
     net = made(positions=positions, reach=reach).double()
     x = torch.randn(2, length, 16, dtype=torch.float64)
     for row, out in zip(x, net(x), strict=True):
-        # The angles are made in single precision.
+        # Turning is done in single precision.
         assert torch.allclose(out, slowly(net, row), atol=1e-5)
 
 
@@ -99,8 +98,10 @@ def test_no_output_sees_what_comes_later_or_is_out_of_reach(positions: str):
 
 @torch.no_grad()
 def test_rotary_positions_know_distances_only():
-    block, x = made().blocks[0], torch.randn(1, 6, 16)
-    early, late = (block(x, _angles(begin, begin + 6, 8, x)) for begin in (0, 500))
+    net, x = made(), torch.randn(1, 6, 16)
+    block, turns = net.blocks[0], _turns(net.depth, 600, x.device)
+    assert turns is not None
+    early, late = (block(x, turns[begin : begin + 6]) for begin in (0, 500))
     assert torch.allclose(early, late, atol=1e-4)
     assert not torch.allclose(early, block(x, None), atol=1e-2)
 

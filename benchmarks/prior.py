@@ -1,0 +1,127 @@
+"""How much faster a prior writes codes when it remembers what it has read, on one CPU core.
+
+    python benchmarks/prior.py [--codes 500] [--rounds 3] [--sizes small,base] [--json FILE]
+
+Each prior (512 codes, random weights) writes one row of codes twice: with its cache (the transformer's
+keys and values, the WaveNet's rings), and by running the network over everything so far for every code.
+Both draw from the same uniform numbers; the codes must be equal. With one thread, times are of the
+process's CPU, which is wall time on an idle core; the two ways take turns, the best of the rounds
+counts. The row without a cache is written once in a round, up to ``--codes``.
+"""
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from torch import Tensor
+
+from speechvq.codec import Codes
+from speechvq.nets.sampling import Sampling, Uniforms, sample
+from speechvq.prior import PRIORS, Prior, TransformerPrior, WaveNetPrior
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--codes", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sizes", default="tiny,small,base")
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = [
+        measure(name, size, asked.codes, asked.rounds)
+        for name in ("transformer", "wavenet")
+        for size in asked.sizes.split(",")
+    ]
+    for row in rows:
+        print(
+            f"{row['prior']:12} {row['size']:6} {row['parameters'] / 1e6:5.1f} M parameters: "
+            f"{row['cached_seconds']:6.2f} s with the cache ({row['codes_per_second']:.0f} codes/s), "
+            f"{row['uncached_seconds']:7.2f} s without: {row['ratio']:.1f} x"
+        )
+    print(f"{asked.codes} codes, one thread, {machine()}")
+    if asked.json:
+        found = {"codes": asked.codes, "rounds": asked.rounds, "rows": rows, "machine": machine()}
+        asked.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def measure(name: str, size: str, codes: int, rounds: int) -> dict[str, object]:
+    """One prior, both ways in turn."""
+    torch.manual_seed(0)
+    prior = PRIORS[name](512, size=size).eval()
+    ways = {"cached": lambda: cached(prior, codes), "uncached": lambda: uncached(prior, codes)}
+    prior.generate((8,))  # what is made at the first call only
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    said: dict[str, Tensor] = {}
+    for _ in range(rounds):
+        for way, write in ways.items():
+            spent, said[way] = clocked(write)
+            times[way].append(spent)
+    best = {way: min(spent) for way, spent in times.items()}
+    return {
+        "prior": name,
+        "size": size,
+        "parameters": sum(p.numel() for p in prior.parameters()),
+        "cached_seconds": best["cached"],
+        "uncached_seconds": best["uncached"],
+        "ratio": best["uncached"] / best["cached"],
+        "codes_per_second": codes / best["cached"],
+        "equal_codes": bool((said["cached"] == said["uncached"]).all()),
+        "all_seconds": times,
+    }
+
+
+def cached(prior: Prior, codes: int) -> Tensor:
+    """As `Prior.generate` does."""
+    return prior.generate((codes,), sampling=Sampling(seed=1)).indices[0, 0]
+
+
+@torch.no_grad()
+def uncached(prior: Prior, codes: int) -> Tensor:
+    """The whole network over all that is there, for each code."""
+    uniforms, sampling = Uniforms(1, 1).draw(codes), Sampling(seed=1)
+    row = torch.full((1, codes + 1), 512)  # "nothing" first
+    for place in range(codes):
+        row[:, place + 1] = sample(last_logits(prior, row[:, : place + 1]), sampling, uniforms[:, place])
+    assert Codes(row[None, :, 1:]).indices.max() < 512
+    return row[0, 1:]
+
+
+def last_logits(prior: Prior, before: Tensor) -> Tensor:
+    """What the network says after tokens (1, L), without a cache: (1, Q); no more than that is computed."""
+    if isinstance(prior, TransformerPrior):
+        hidden = prior.net(prior._inputs(before, None))[:, -1]
+        return torch.nn.functional.linear(hidden, prior.leave.weight, prior.leave.bias)
+    assert isinstance(prior, WaveNetPrior)
+    return prior.net(prior._inputs(before), prior._conditions(None, 1))[..., -1]
+
+
+def clocked(write: Callable[[], Tensor]) -> tuple[float, Tensor]:
+    """Seconds of CPU time, and what was written."""
+    begin = time.process_time()
+    codes = write()
+    return time.process_time() - begin, codes
+
+
+def machine() -> str:
+    """What it ran on."""
+    names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} CPUs, torch {torch.__version__}"
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
+
+
+if __name__ == "__main__":
+    main()

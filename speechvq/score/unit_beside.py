@@ -84,6 +84,7 @@ def beside(points: Sequence[Point]) -> str:
     heads = "".join(f"<th>{name}</th>" for name in names)
     return (
         "<section><h2>Beside other codecs</h2><p>Purity rises with the number of units and their rate; "
-        f'compare codecs of one size.</p>{purity_chart(points)}<div class="wide" tabindex="0"><table class="units">'
+        f"compare codecs of one size.</p>{purity_chart(points)}"
+        '<div class="wide" tabindex="0"><table class="units">'
         f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div></section>"
     )

@@ -36,6 +36,7 @@ def heat_map(joint: Joint) -> str:
     axes.set_yticks(range(len(joint.phones)), joint.phones, fontsize=8)
     axes.set_xlabel(f"{len(joint.units)} units, ordered by their most probable phone")
     axes.tick_params(length=0)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     bar = figure.colorbar(image, ax=axes, pad=0.01, fraction=0.02)
     bar.set_label("P(phone | unit)")
     bar.outline.set_visible(False)
@@ -92,6 +93,7 @@ def speaker_chart(streams: Sequence[Stream], units: Sequence[int]) -> str:
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.set_xlabel("units, in the order of the map above")
     axes.tick_params(length=0)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     bar = figure.colorbar(image, ax=axes, pad=0.01, fraction=0.02, ticks=[0, 0.5, 1])
     bar.outline.set_visible(False)
     return _svg(figure, "speakers", "share of each speaker in each unit")
@@ -182,7 +184,7 @@ def _svg(figure: Any, name: str, label: str) -> str:
     for colour in (INK, "#000000"):  # some parts are drawn in matplotlib's own black
         text = text.replace(colour, "var(--ink)")
     width = re.search(r'viewBox="0 0 (\d+)', text)
-    least = min(720, int(width[1])) if width else 400
+    least = 720 if width and int(width[1]) > 720 else 330
     text = text.replace(
         "<svg ", f'<svg class="chart" role="img" aria-label="{label}" style="min-width:{least}px" ', 1
     )

@@ -182,7 +182,7 @@ def test_other_codecs_stand_beside(report, folder, tmp_path):
     page = write_units(replace(report, others=others), tmp_path, settings=PageSettings(0, 0)).read_text()
     assert "this one" in page
     assert "small" in page
-    assert "Beside" not in (folder / "index.html").read_text()
+    assert "Beside other" not in (folder / "index.html").read_text()
     with pytest.raises(BadSetting, match="cannot be read"):
         read_point(tmp_path / "nowhere")
     (tmp_path / "units.json").write_text('{"about": {}}')

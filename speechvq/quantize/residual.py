@@ -56,8 +56,8 @@ class ResidualQuantizer(Quantizer):
             )
         if chance.dropout and chance.least > num_codebooks:
             raise BadSetting(
-                f"quantizer dropout leaves at least {chance.least} depths, but there are {num_codebooks}: lower "
-                "chance.least"
+                f"quantizer dropout leaves at least {chance.least} depths, but there are {num_codebooks}: "
+                "lower chance.least"
             )
         self.dim, self.codebook_size, self.num_codebooks = dim, codebook_size, num_codebooks
         self.shared, self.learning, self.start, self.chance = shared, learning, start, chance

@@ -83,7 +83,7 @@ def units(
     listed = [entry for entry in read_manifest(manifest) if split in (entry.split, "all")]
     chosen = [replace(e, split="test") for e in listed if not speaker or e.speaker in speaker]
     if not chosen:
-        raise BadManifest(f"{manifest} has no recordings of split {split} in the voices asked for")
+        raise BadManifest(f"{manifest} has no recordings of split {split!r} of the voices asked for")
     chosen = choose(chosen, limit=limit or None, seed=seed)
     phones = align_entries(chosen, alignments, folding=Folding(timit39=fold39))
     loaded = load_codec(None if codec == "shipped" else codec, device)

@@ -184,8 +184,11 @@ def _svg(figure: Any, name: str, label: str) -> str:
     for colour in (INK, "#000000"):  # some parts are drawn in matplotlib's own black
         text = text.replace(colour, "var(--ink)")
     width = re.search(r'viewBox="0 0 (\d+)', text)
-    least = 720 if width and int(width[1]) > 720 else 330
+    points = int(width[1]) if width else 400
+    least, most = 720 if points > 720 else 330, round(1.5 * points)
     text = text.replace(
-        "<svg ", f'<svg class="chart" role="img" aria-label="{label}" style="min-width:{least}px" ', 1
+        "<svg ",
+        f'<svg class="chart" role="img" aria-label="{label}" style="min-width:{least}px;max-width:{most}px" ',
+        1,
     )
     return f'<div class="wide" tabindex="0">{text}</div>'

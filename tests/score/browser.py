@@ -75,7 +75,9 @@ class Browser:
         return answer["result"].get("value")
 
     def screenshot(self, path: Path) -> bytes:
-        """The whole page as a PNG file."""
+        """The whole page as a PNG file, with the pictures that would load on the way down."""
+        load = "i => { i.loading = 'eager'; return i.decode(); }"
+        self.value(f"Promise.all([...document.images].map({load})).then(() => 1)")
         shot = self.do("Page.captureScreenshot", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(shot["data"]))
         return path.read_bytes()

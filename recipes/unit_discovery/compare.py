@@ -4,7 +4,7 @@
 
 All have as many units as the codec's codebook and 50 frames a second. The k-means learns from the train
 split; the map from units to phones comes from the same recordings for everyone; scores are of the whole
-test split. A row that is done is kept in OUT/rows and not made again.
+test split. A row that is done is kept in OUT/rows-* and not made again.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from speechvq.store.atomic import atomic
 from speechvq.store.manifest import Entry, read_manifest
 
 log = logging.getLogger("unit_discovery")
-TRAIN, VALID = 1000, 60
+TRAIN, VALID = 1000, 40
 SPLITS = ("train", "valid", "test")
 type Parts = dict[str, list[Entry]]
 
@@ -38,11 +38,13 @@ def main(
     parts = chosen(read_manifest(manifest), train, valid)
     model = Codec.from_pretrained(codec)
     size = model.quantizer.codebook_size
+    # Rows of other samples are other rows: a name of their own keeps them apart.
+    rows_of = "rows-" + "-".join(str(len(part)) for part in parts.values())
     ways: dict[str, Callable[[], Encoded]] = {f"codec {model.fingerprint[:8]}": partial(ours, model, parts)}
     ways |= {f"{b.name}, {size}": partial(theirs, b, parts, size) for b in BASELINES}
     rows = []
     for name, encode in ways.items():
-        kept = out / "rows" / f"{name.replace(', ', '_').replace(' ', '_')}.json"
+        kept = out / rows_of / f"{name.replace(', ', '_').replace(' ', '_')}.json"
         if not kept.exists():
             log.info("scoring %s", name)
             _write(kept, row(encode()))

@@ -80,7 +80,7 @@ def test_the_page_has_a_row_for_each_and_made_rows_stay(
     assert [row["name"] for row in rows] == ["ours", "k-means, mfcc"]
     page = (tmp_path / "results.md").read_text()
     assert page.count("| k-means, mfcc |") == page.count("| ours |") == 5
-    made = sorted((tmp_path / "out" / "rows").iterdir())
+    made = sorted((tmp_path / "out" / "rows-6-2-12").iterdir())
     times = [path.stat().st_mtime_ns for path in made]
     recipe.main(*arguments, train=6, valid=2)
     assert len(made) == 2

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 RATE = 16000  # Hz of the acoustic model
 STEP, WINDOW = 0.01, 0.025625  # seconds between its frames, and that each of them hears
 MIDDLE = (WINDOW - STEP) / 2  # so frame f is the best to speak for the time from f * STEP + MIDDLE
+BEAM = 1e-120  # paths so much less likely than the best are given up
 NO_FIT = "does not fit its text"
 type Pronunciations = Mapping[str, Sequence[tuple[str, ...]]]
 
@@ -49,6 +50,8 @@ class Aligner:
         words = words_of(text, lambda word: self._decoder.lookup_word(word) is not None, self.spell)
         if not words:
             raise BadAlignment("has a text without words")
+        if not wave.numel():
+            raise BadAlignment(NO_FIT)
         samples = (wave.reshape(-1).clamp(-1, 1) * 32767).round().to(torch.int16).numpy().tobytes()
         self._decoder.reinit_feat()  # forget what was estimated of the last recording's noise
         try:
@@ -92,5 +95,6 @@ def _decoder() -> "Decoder":
     from pocketsphinx import Decoder
 
     # Its search for a better path through the words may end in a word of one frame, which has no room
-    # for the states of a phone: the second pass then fails.
-    return Decoder(lm=None, loglevel="FATAL", cmn="batch", bestpath=False)
+    # for the states of a phone: the second pass then fails. Its own beams (1e-48) lose noisy speech.
+    beams = {"beam": BEAM, "pbeam": BEAM, "wbeam": BEAM}
+    return Decoder(lm=None, loglevel="FATAL", cmn="batch", bestpath=False, **beams)

@@ -13,6 +13,7 @@ PHONES = (
 type Spell = Callable[[str], str]
 """Written words to plain spoken ones: "25%" to "twenty five percent", "colour" to "color"."""
 WRITTEN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*'?|[\W\d_]*\d[\W\d_]*")
+REMARK = re.compile(r"\[[^]]*\]|\([^)]*\)")  # (laughs), [music]
 SPELT = re.compile(r"[\d%&+@$£€]")  # what is spoken in other words than it is written
 
 
@@ -20,7 +21,8 @@ def words_of(text: str, known: Callable[[str], bool], spell: Spell | None = None
     """The text as words that the dictionary has, in lower case.
 
     Args:
-        text: written English; punctuation separates words, apostrophes belong to them.
+        text: written English; punctuation separates words, apostrophes belong to them, what
+            is in brackets is not spoken.
         known: whether the dictionary has a word.
         spell: asked for numbers and signs, and for words that are not known; None: nothing is.
 
@@ -28,7 +30,7 @@ def words_of(text: str, known: Callable[[str], bool], spell: Spell | None = None
         UnknownWords: the dictionary does not have some; all of them are named.
     """
     words, unknown = [], []
-    for chunk in text.replace("’", "'").lower().split():
+    for chunk in REMARK.sub(" ", text).replace("’", "'").lower().split():
         plain = spell(chunk) if spell and SPELT.search(chunk) else chunk
         for word in WRITTEN.findall(plain):
             found = _look_up(word, known, spell)

@@ -18,7 +18,7 @@ from speechvq.speech.audio import facts, write_audio
 from speechvq.store.codes import read_codes
 from speechvq.store.manifest import Entry, read_manifest, write_manifest
 
-VERBS = ["prepare", "train", "encode", "decode", "convert", "score", "demo"]
+VERBS = ["prepare", "train", "encode", "decode", "convert", "generate", "score", "demo"]
 
 
 def say(path: Path, seconds: float = 0.5) -> Path:
@@ -32,7 +32,7 @@ def shell(*arguments: str, stdin: bytes = b"", **options: object) -> subprocess.
     return subprocess.run(command, input=stdin, capture_output=True, timeout=600, check=False, **options)  # pyright: ignore
 
 
-@pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS), ["score", "conversion"]])
+@pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS), ["score", "conversion"], ["score", "prior"]])
 def test_every_help_shows_an_example(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*verb, "--help"]) == 0
     shown = capsys.readouterr().out

@@ -10,6 +10,9 @@ from torch import Tensor
 from speechvq.codec import Batch, Codec, Codes
 from speechvq.speech.picture import spectrogram_levels
 
+SLOW = ("gru", "wavenet")
+"""Decoders that draw one sample after the other."""
+
 
 @dataclass(frozen=True)
 class Medium:
@@ -58,12 +61,19 @@ def media(codec: Codec, batch: Batch, *, pairs: int = 4, voices: int = 12) -> li
     return shown
 
 
-def spoken(codec: Codec, codes: Codes, condition: Mapping[str, Tensor]) -> list[Medium]:
-    """Codes (B, K, T) that a prior made up, spoken by the voices in the condition's "speaker" (B,)."""
-    waves = codec.decode(codes, speaker=condition["speaker"])
-    shown = [Medium("codes/made-up-0", "text", _words(codes.indices[0]))]
+def spoken(
+    codec: Codec, codes: Codes, condition: Mapping[str, Tensor], *, name: str = "made-up"
+) -> list[Medium]:
+    """Codes (B, K, T) that a prior made up, spoken by the voices in the condition's "speaker" (B,).
+
+    Of a decoder that draws sample by sample, and so takes longer than what it says, only the first.
+    """
+    count = 1 if codec.decoder.spec["name"] in SLOW else len(codes.indices)
+    mask = None if codes.mask is None else codes.mask[:count]
+    waves = codec.decode(Codes(codes.indices[:count], mask), speaker=condition["speaker"][:count])
+    shown = [Medium(f"codes/{name}-0", "text", _words(codes.indices[0]))]
     for i, wave in enumerate(waves):
-        shown += list(_heard(f"made-up/{i}", wave, int(codec.rate)))
+        shown += list(_heard(f"{name}/{i}", wave, int(codec.rate)))
     return shown
 
 

@@ -97,9 +97,17 @@ def build_prior(spec: Mapping[str, Any], codec: Codec) -> Prior:
 
 
 def _dreams(codec: Codec, spoken: Any, prior: nn.Module, batch: Batch, *, most: int = 4) -> list[Any]:
-    """New codes as long as the batch's, spoken by the codec."""
+    """New codes as long as the batch's, and its recordings gone on with after half; spoken by the codec."""
     assert isinstance(prior, Prior)
-    grid = codec.encoder.grid(tuple(batch.signal.shape[2:]))
+    signal, count = batch.signal[:most], len(batch.signal[:most])
     condition = {name: values[:most] for name, values in batch.condition.items()}
-    codes: Codes = prior.generate(grid, condition, count=len(batch.signal[:most]))
-    return spoken(codec, codes, condition)
+    codes = codec.encode(signal, None if batch.mask is None else batch.mask[:most])
+    grid = tuple(codes.indices.shape[2:])
+    shown = spoken(codec, prior.generate(grid, condition, count=count), condition)
+    # Of a padded batch, the part that every recording has.
+    least = grid[0] if codes.mask is None else int(codes.mask.sum(1).min())
+    if len(grid) == 1 and least > 1:
+        half = Codes(codes.indices[:, :, : least // 2])
+        gone_on = prior.generate((least,), condition, prefix=half, count=count)
+        shown += spoken(codec, gone_on, condition, name="gone-on")
+    return shown

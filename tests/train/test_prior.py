@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from speechvq.codec import Codec
 from speechvq.errors import BadCheckpoint, BadSetting
@@ -10,9 +11,10 @@ from speechvq.prior import Prior
 from speechvq.train import train
 
 
-@pytest.fixture
-def of_prior(config, codec, runs):
-    model = {"codec": str(codec), "prior": {"name": "wavenet", "size": "tiny", "speakers": "auto"}}
+@pytest.fixture(params=["wavenet", "transformer"])
+def of_prior(request, config, codec, runs):
+    prior = {"name": request.param, "size": "tiny", "speakers": "auto", "speaker_dropout": 0.1}
+    model = {"codec": str(codec), "prior": prior}
     return runs.having(config, model=model, optimiser__lr=1e-2, runtime__steps=30, runtime__board_every=30)
 
 
@@ -28,8 +30,14 @@ def test_it_learns_and_is_exported_for_its_codec(of_prior, codec, runs, capfd):
     for name, value in Codec.from_pretrained(codec).state_dict().items():
         assert value.equal(after[f"codec.{name}"]), name
     assert "2.773 for a blind guess" in capfd.readouterr().err
+    events = EventAccumulator(str(folder / "board"))
+    events.Reload()
+    tags = events.Tags()
+    assert {f"{name}/{i}" for name in ("made-up", "gone-on") for i in range(4)} == set(tags["audio"])
+    assert {"train/prior/nll", "valid/prior/nll"} <= set(tags["scalars"])
 
 
+@pytest.mark.parametrize("of_prior", ["transformer"], indirect=True)
 def test_resumed_it_is_the_same(of_prior, runs):
     one = train(of_prior)
     two = runs.having(of_prior, folder=of_prior["folder"] + "2", runtime__max_minutes=0.002)
@@ -39,6 +47,7 @@ def test_resumed_it_is_the_same(of_prior, runs):
     runs.same(runs.state(one), runs.state(two["folder"]))
 
 
+@pytest.mark.parametrize("of_prior", ["transformer"], indirect=True)
 def test_what_cannot_be(of_prior, runs, tmp_path):
     with pytest.raises(BadSetting, match="whose codes"):
         train(runs.having(of_prior, model__codec=None))

@@ -5,7 +5,7 @@ of another size. They are read from the ``units.json`` of earlier reports.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -69,12 +69,10 @@ def read_point(folder: str | Path) -> Point:
     return point(path.parent.name, figures)
 
 
-def beside(points: Sequence[Point]) -> str:
-    """A section with a chart and a table of several codecs; nothing for fewer than two."""
+def beside(points: Sequence[Point], chart: Callable[[Sequence[Point]], str]) -> str:
+    """A section with a ``chart`` and a table of several codecs; nothing for fewer than two."""
     if len(points) < 2:
         return ""
-    from speechvq.score.unit_charts import purity_chart
-
     rows = "".join(
         f"<tr><td>{escape(p.name)}</td><td>{p.codebook_size}</td><td>{p.frame_rate:g}</td><td>{p.bitrate:.0f}</td>"
         f"<td>{p.phone_purity:.3f}</td><td>{p.pnmi:.3f}</td><td>{p.f1:.2f}</td></tr>"
@@ -84,7 +82,7 @@ def beside(points: Sequence[Point]) -> str:
     heads = "".join(f"<th>{name}</th>" for name in names)
     return (
         "<section><h2>Beside other codecs</h2><p>Purity rises with the number of units and their rate; "
-        f"compare codecs of one size.</p>{purity_chart(points)}"
+        f"compare codecs of one size.</p>{chart(points)}"
         '<div class="wide" tabindex="0"><table class="units">'
         f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div></section>"
     )

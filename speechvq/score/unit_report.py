@@ -17,25 +17,17 @@ import numpy as np
 from torch import Tensor
 
 from speechvq.errors import BadSetting
+from speechvq.score import unit_charts as charts
+from speechvq.score import unit_tables as tables
 from speechvq.score.choice import clip
 from speechvq.score.figures import Attachments
 from speechvq.score.segments import collapse
 from speechvq.score.speech import samples_of
 from speechvq.score.streams import Stream
 from speechvq.score.unit_beside import Point, beside, point
-from speechvq.score.unit_charts import code_map, duration_chart, heat_map, speaker_chart, zipf_chart
 from speechvq.score.unit_lists import joint_csv, units_csv
 from speechvq.score.unit_scores import UnitScores
 from speechvq.score.unit_sounds import montages, recording
-from speechvq.score.unit_tables import (
-    abx_rows,
-    ngram_rows,
-    phone_rows,
-    probe_rows,
-    tiles,
-    unit_rows,
-    voice_rows,
-)
 from speechvq.store.alignments import Interval, write_textgrid
 from speechvq.store.atomic import atomic, refuse
 from speechvq.store.manifest import Entry
@@ -144,7 +136,7 @@ def _page(report: UnitReport, attachments: Attachments, settings: PageSettings) 
     waves = [samples_of(clip(entry)) for entry in report.entries]
     body = "".join(
         [
-            _head(report), tiles(report.scores), _meanings(report),
+            _head(report), tables.tiles(report.scores), _meanings(report),
             _listen(report, waves, attachments, settings), _montages(report, waves, attachments, settings),
             _statistics(report), _beside(report), _notes(report),
         ]
@@ -175,24 +167,25 @@ def _meanings(report: UnitReport) -> str:
         parts.append(
             "<section><h2>Phones and units</h2><p>Each column is a unit and says which phones are spoken "
             f"while it is heard. A clean diagonal is a unit for each phone.</p>"
-            f"{heat_map(scores.joint)}</section>"
+            f"{charts.heat_map(scores.joint)}</section>"
         )
         order = [scores.joint.units[column] for column in scores.joint.order]
     else:
         order = [row.unit for row in scores.units]
     parts.append(
         "<section><h2>Units and voices</h2><p>A unit that only one voice uses says who speaks, not what. All "
-        f"voices count alike.</p>{speaker_chart(report.streams, order)}{voice_rows(scores)}</section>"
+        f"voices count alike.</p>{charts.speaker_chart(report.streams, order)}"
+        f"{tables.voice_rows(scores)}</section>"
     )
     parts.append(
         "<section><h2>What each unit is</h2><p>Click a heading to sort, ▶ to hear the unit.</p>"
-        f"{unit_rows(scores)}{phone_rows(scores)}</section>"
+        f"{tables.unit_rows(scores)}{tables.phone_rows(scores)}</section>"
     )
     if report.codes is not None:
         parts.append(
             "<section><h2>Map of the code vectors</h2><p>Each dot is a unit that occurs, larger if more "
             "frequent, coloured by the class of its most probable phone. Click one to hear it.</p>"
-            f"{code_map(report.codes, scores.units)}</section>"
+            f"{charts.code_map(report.codes, scores.units)}</section>"
         )
     return "".join(parts)
 
@@ -226,15 +219,19 @@ def _statistics(report: UnitReport) -> str:
     scores = report.scores
     return (
         '<section><h2>Durations and frequencies</h2><div class="charts">'
-        f"{duration_chart(scores.unit_durations, scores.phone_durations)}{zipf_chart(scores.zipf)}</div>"
-        f"{ngram_rows(scores)}</section>{probe_rows(scores)}{abx_rows(scores)}"
+        f"{charts.duration_chart(scores.unit_durations, scores.phone_durations)}"
+        f"{charts.zipf_chart(scores.zipf)}</div>"
+        f"{tables.ngram_rows(scores)}</section>{tables.probe_rows(scores)}{tables.abx_rows(scores)}"
     )
 
 
 def _beside(report: UnitReport) -> str:
     if not report.others or report.scores.joint is None:
         return ""
-    return beside([point("this one", json.loads(report.scores.as_json(report.about))), *report.others])
+    return beside(
+        [point("this one", json.loads(report.scores.as_json(report.about))), *report.others],
+        charts.purity_chart,
+    )
 
 
 def _notes(report: UnitReport) -> str:

@@ -32,7 +32,9 @@ def shell(*arguments: str, stdin: bytes = b"", **options: object) -> subprocess.
     return subprocess.run(command, input=stdin, capture_output=True, timeout=600, check=False, **options)  # pyright: ignore
 
 
-@pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS), ["score", "conversion"], ["score", "prior"]])
+@pytest.mark.parametrize(
+    "verb", [[], *([verb] for verb in VERBS), ["score", "conversion"], ["score", "prior"]]
+)
 def test_every_help_shows_an_example(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*verb, "--help"]) == 0
     shown = capsys.readouterr().out

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from speechvq.quantize import Chance, Learning, ResidualQuantizer, Start, VectorQuantizer
+from speechvq.quantize import Chance, Learning, ResidualQuantizer, Space, Start, VectorQuantizer
 
 DIM = 6
 NORMAL = Start(by="normal")
@@ -105,3 +105,23 @@ def test_rotation_of_nothing_passes_the_gradient():
     cotangent = torch.randn(1, 2, 3)
     (found,) = torch.autograd.grad((quantizer(z).vectors * cotangent).sum(), z)
     torch.testing.assert_close(found, cotangent)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_the_way_in_and_out(metric):
+    """y = A z + a, of length one if cosine; nearest code c of it; B c + b: with gradients for all four."""
+    quantizer = VectorQuantizer(DIM, 12, space=Space(dim=3, metric=metric), start=NORMAL).double().eval()
+    codes, way = quantizer.codebook.vectors.clone(), quantizer.passage
+    z = torch.randn(1, DIM, 30, dtype=torch.float64, requires_grad=True)
+    leaves = [z, *way.parameters()]
+    out = quantizer(z)
+    y = z[0].T @ way.project_in.weight.T + way.project_in.bias
+    y = y / y.norm(dim=1, keepdim=True) if metric == "cosine" else y
+    chosen = codes[torch.cdist(y, codes).argmin(1)]
+    vectors = (y + (chosen - y).detach()) @ way.project_out.weight.T + way.project_out.bias
+    commitment = 0.25 * (y - chosen).square().mean()
+    torch.testing.assert_close(out.vectors[0].T, vectors)
+    torch.testing.assert_close(out.losses["commitment"], commitment)
+    torch.testing.assert_close(quantizer.decode(out.indices), out.vectors)
+    found = torch.autograd.grad(out.vectors.sin().sum() + out.losses["commitment"], leaves)
+    torch.testing.assert_close(found, torch.autograd.grad(vectors.sin().sum() + commitment, leaves))

@@ -128,8 +128,9 @@ DECODERS: Table[Decoder] = Table("decoder")
 
 @dataclass(frozen=True)
 class CodecOutput:
-    """One training pass: what the quantizer and the decoder said."""
+    """One training pass: what the encoder, the quantizer and the decoder said."""
 
+    latents: Tensor
     quantized: Quantized
     reconstruction: Reconstruction
 
@@ -201,8 +202,9 @@ class Codec(nn.Module):
     def forward(self, batch: Batch) -> CodecOutput:
         """One training pass; in training mode the quantizer may update its codebook."""
         mask = None if batch.mask is None else self.encoder.code_mask(batch.mask)
-        quantized = self.quantizer(self.encoder(batch.signal, batch.mask), mask)
-        return CodecOutput(quantized, self.decoder.reconstruct(quantized.vectors, batch))
+        latents = self.encoder(batch.signal, batch.mask)
+        quantized = self.quantizer(latents, mask)
+        return CodecOutput(latents, quantized, self.decoder.reconstruct(quantized.vectors, batch))
 
     @torch.no_grad()
     def encode(self, signal: Tensor, mask: Tensor | None = None) -> Codes:

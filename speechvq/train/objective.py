@@ -8,17 +8,18 @@ DDP wrapper and one visible step serve them all, and every part has its own opti
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from speechvq.codec import Batch, Codec, CodecOutput, Reconstruction
+from speechvq.codec import Batch, Codec, Reconstruction
 from speechvq.errors import BadSetting, UnknownName
 from speechvq.losses.adversarial import critic_loss, feature_matching, maker_loss
 from speechvq.nets.critic import Critic
 from speechvq.table import settings
+from speechvq.train.contrast import Contrast, contrast_of
 from speechvq.train.schedule import Optimiser
 
 
@@ -68,14 +69,16 @@ class Objective(nn.Module, ABC):
 class CodecObjective(Objective):
     """A codec's own losses; parts named in ``freeze`` stay as they are, codebook included."""
 
-    def __init__(self, codec: Codec, *, freeze: tuple[str, ...] = ()) -> None:
-        """``freeze`` out of "encoder", "quantizer", "decoder".
+    def __init__(
+        self, codec: Codec, *, freeze: tuple[str, ...] = (), contrast: Contrast | None = None
+    ) -> None:
+        """``freeze`` out of "encoder", "quantizer", "decoder"; ``contrast`` adds "units/contrast".
 
         Raises:
             UnknownName: there is no such part.
         """
         super().__init__()
-        self.codec, self.freeze = codec, tuple(freeze)
+        self.codec, self.freeze, self.contrast = codec, tuple(freeze), contrast
         for name in self.freeze:
             if name not in ("encoder", "quantizer", "decoder"):
                 raise UnknownName("part of a codec", name, ["encoder", "quantizer", "decoder"])
@@ -99,7 +102,18 @@ class CodecObjective(Objective):
 
     def judge(self, product: nn.Module, batch: Batch) -> Outcome:
         """See `Objective.judge`."""
-        return _codec_outcome(product(batch))[0]
+        return self.heard(product, batch)[0]
+
+    def heard(self, product: nn.Module, batch: Batch) -> tuple[Outcome, Reconstruction]:
+        """What ``product`` loses on a batch, and what its decoder made."""
+        output = product(batch)
+        named = dict(output.losses)
+        if self.contrast is not None:
+            named["units/contrast"] = self.contrast(cast("Codec", product), batch, output.latents)
+        codes = output.quantized.stats
+        stats = {f"codes/{k}": v.detach() for k, v in codes.items() if v.ndim == 0}
+        loss = torch.stack([value.float() for value in named.values()]).sum()
+        return Outcome(loss, _detached(named), stats, codes), output.reconstruction
 
 
 @dataclass(frozen=True)
@@ -145,7 +159,7 @@ class CriticObjective(Objective):
             BadSetting: the decoder makes no signal in training.
         """
         batch = Batch(**parts)
-        outcome, reconstruction = _codec_outcome(self.product(batch))
+        outcome, reconstruction = self.own.heard(self.product, batch)
         if reconstruction.signal is None:
             raise BadSetting(
                 "this decoder makes no signal in training for a critic to hear; give objective.name=codec, "
@@ -157,7 +171,7 @@ class CriticObjective(Objective):
 
     def judge(self, product: nn.Module, batch: Batch) -> Outcome:
         """See `Objective.judge`: without the critics, whose opinion changes from step to step."""
-        return _codec_outcome(product(batch))[0]
+        return self.own.judge(product, batch)
 
     def optimisers(self, settings: Optimiser) -> dict[str, torch.optim.Optimizer]:
         """One for the codec, one for the critics."""
@@ -195,24 +209,20 @@ class CriticObjective(Objective):
 
 
 def build_objective(spec: Mapping[str, Any], codec: Codec) -> Objective:
-    """The objective of ``spec``: ``name`` "codec" or "critic", ``freeze`` and the `Adversary`'s."""
-    values = {k: v for k, v in spec.items() if k not in ("name", "freeze")}
+    """The objective of ``spec``: ``name`` "codec" or "critic", ``freeze``, ``contrast`` and the critic's."""
+    values = {k: v for k, v in spec.items() if k not in ("name", "freeze", "contrast")}
     name = str(spec.get("name", "codec"))
-    own = CodecObjective(codec, freeze=tuple(spec.get("freeze") or ()))
+    own = CodecObjective(
+        codec, freeze=tuple(spec.get("freeze") or ()), contrast=contrast_of(spec.get("contrast"))
+    )
     if name == "critic":
         adversary = settings(Adversary, values, "the objective 'critic'")
         return CriticObjective(own, Critic(adversary.width), adversary)
     if name != "codec":
         raise UnknownName("objective", name, ["codec", "critic"])
     if values:
-        raise UnknownName("setting of the objective 'codec'", sorted(values)[0], ["freeze"])
+        raise UnknownName("setting of the objective 'codec'", sorted(values)[0], ["contrast", "freeze"])
     return own
-
-
-def _codec_outcome(output: CodecOutput) -> tuple[Outcome, Reconstruction]:
-    codes = output.quantized.stats
-    stats = {f"codes/{k}": v.detach() for k, v in codes.items() if v.ndim == 0}
-    return Outcome(output.loss, _detached(output.losses), stats, codes), output.reconstruction
 
 
 def _detached(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import torch
 from speechvq.codec import Batch, Codec
 from speechvq.errors import BadSetting, UnknownName
 from speechvq.losses.adversarial import critic_loss, feature_matching, maker_loss
+from speechvq.losses.contrastive import neighbour_contrast
 from speechvq.train.objective import Adversary, CriticObjective, build_objective
 from speechvq.train.schedule import Optimiser
 
@@ -136,3 +137,41 @@ def test_what_cannot_be(batch):
         build_objective({"name": "critic", "wide": 3}, codec())
     with pytest.raises(BadSetting, match="start_step"):
         Adversary(start_step=-1)
+
+
+def test_a_contrast_of_two_views_is_added_by_name(batch):
+    objective = build_objective({"name": "codec", "contrast": {"weight": 0.5, "far": 0.1}}, codec("frames"))
+    outcome = objective(vars(batch), 0)
+    assert set(outcome.losses) == {"vq/commitment", "frames/mel", "units/contrast"}
+    assert torch.allclose(outcome.loss, sum(outcome.losses.values()))
+    product = objective.product.eval()
+    with torch.no_grad():  # outside of training the only view is compared with itself
+        latents = product.encoder(batch.signal, batch.mask)
+        mask = product.encoder.code_mask(batch.mask)
+        expected = 0.5 * neighbour_contrast(latents, latents, mask, near=2, far=5)
+        found = objective.judge(product, batch).losses["units/contrast"]
+    assert torch.allclose(found, expected)
+
+
+def test_the_contrast_reaches_the_encoder_only(batch):
+    plain, added = (
+        build_objective({"name": "codec", "contrast": {"weight": weight}}, codec("frames"))
+        for weight in (0.0, 1.0)
+    )
+    added.load_state_dict(plain.state_dict())
+    for objective in (plain, added):
+        objective.product.eval()
+        objective(vars(batch), 0).loss.backward()
+    differ = {
+        name.split(".")[1]
+        for (name, one), other in zip(plain.named_parameters(), added.parameters(), strict=True)
+        if one.grad is not None and other.grad is not None and not torch.allclose(one.grad, other.grad)
+    }
+    assert differ == {"encoder"}
+
+
+def test_a_contrast_that_cannot_be_is_refused():
+    with pytest.raises(BadSetting, match="near"):
+        build_objective({"contrast": {"near": 0.2}}, codec("frames"))
+    with pytest.raises(UnknownName, match="temperature"):
+        build_objective({"contrast": {"tau": 0.2}}, codec("frames"))

@@ -6,6 +6,7 @@ widened by residual blocks at code rate.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -88,12 +89,13 @@ class StridedEncoder(Encoder):
 
 @ENCODERS.register("mel")
 class MelEncoder(Encoder):
-    """Log-mel or MFCC frames at 100 Hz through convolutions to 50 vectors a second.
+    """Log-mel or MFCC frames at 100 Hz through convolutions to 50 vectors a second, or to 25 or 100.
 
     Layout "chorowski": conv 3, conv 3 residual, conv 4 stride 2, two residual conv 3, four residual 1×1,
     ReLU; floor(L / 320) vectors. Layout "bshall": unpadded conv 3 and batch norm throughout; frames are
     centred on multiples of the hop, T of them become floor((T - 2) / 2) vectors.
-    Layout "blocks": conv 3, conv 4 stride 2, then residual blocks with ``dilations`` at code rate.
+    Layout "blocks": conv 3, conv 4 stride 2, then residual blocks with ``dilations`` at code rate; for 25
+    vectors a second one more conv 4 stride 2, for 100 a conv 3 instead.
     """
 
     def __init__(
@@ -106,8 +108,11 @@ class MelEncoder(Encoder):
         dilations: Sequence[int] | None = None,
         remove_mean: bool = True,
         warp: float = 0.0,
+        frame_rate: int = 50,
     ) -> None:
         """``features`` "logmel" (80 bands) or "mfcc" (39); ``remove_mean``: over each recording's frames.
+
+        ``frame_rate`` is in vectors a second: 50, or with layout "blocks" 25, 50 or 100.
 
         In training, formants of each item move by up to ``warp`` bands of the log-mel (2.5 are about 10 %),
         so that codes forget the length of the vocal tract (VTLP, Jaitly and Hinton 2013).
@@ -120,20 +125,29 @@ class MelEncoder(Encoder):
             )
         if warp < 0 or (warp and features != "logmel"):
             raise BadSetting(f"warp is {warp}; it moves log-mel bands, by 0 or more")
-        self.dim, self.hop, self.layout, self.remove_mean, self.warp = dim, 320, layout, remove_mean, warp
+        if frame_rate not in ((25, 50, 100) if layout == "blocks" else (50,)):
+            raise BadSetting(
+                f"frame_rate is {frame_rate}; layout blocks gives 25, 50 or 100 vectors a second, "
+                "chorowski and bshall give 50"
+            )
+        self.dim, self.layout, self.remove_mean, self.warp = dim, layout, remove_mean, warp
+        self.hop = 16_000 // frame_rate
         self.features = LogMel() if features == "logmel" else MFCC()
         bands = self.features.bands
         if dilations is None:
             dilations = (1, 2, 4, 1, 2, 4) if layout == "blocks" else ()
-        stem = {"blocks": _blocks, "chorowski": _chorowski, "bshall": _bshall}[layout](bands, channels)
+        if layout == "blocks":
+            stem, frames = _blocks(bands, channels, frame_rate)
+        else:
+            stem, frames = {"chorowski": _chorowski, "bshall": _bshall}[layout](bands, channels), 16
         blocks = [ResidualBlock(channels, dilation=d) for d in dilations]
         self.layers = nn.Sequential(*stem, *blocks, *([ChannelNorm(channels)] if blocks else []))
         self.project = Conv1d(channels, dim, 1)
-        frames = {"blocks": 6, "chorowski": 16, "bshall": 16}[layout] + 4 * sum(dilations)
+        frames += 2 * (self.hop // self.features.hop) * sum(dilations)
         self.receptive_field = (frames - 1) * 160 + 400 + (8 * 160 if features == "mfcc" else 0)
 
     def forward(self, signal: Tensor, mask: Tensor | None = None, *, mean: Tensor | None = None) -> Tensor:
-        """(B, 1, L) to (B, dim, L // 320).
+        """(B, 1, L) to (B, dim, L // hop).
 
         Args:
             signal: 16 kHz samples.
@@ -166,8 +180,8 @@ class MelEncoder(Encoder):
 
     def grid(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """Vectors that ``size`` samples become; fewer samples than a hop are an error."""
-        frames = size[0] // 160
-        codes = (frames + 1 - 2) // 2 if self.layout == "bshall" else frames // 2
+        frames = size[0] // self.features.hop
+        codes = (frames - 1) // 2 if self.layout == "bshall" else size[0] // self.hop
         if codes < 1:
             raise BadSetting(f"{size[0]} samples are too short for this encoder, which needs {self.hop}")
         return (codes,)
@@ -196,8 +210,14 @@ class _Residual(nn.Module):
         return x + F.relu(self.conv(x))
 
 
-def _blocks(bands: int, channels: int) -> list[nn.Module]:
-    return [Conv1d(bands, channels, 3, padding=1), nn.GELU(), Conv1d(channels, channels, 4, 2, 1)]
+def _blocks(bands: int, channels: int, rate: int) -> tuple[list[nn.Module], int]:
+    """From 100 frames a second to ``rate`` vectors, and how many frames each of them sees."""
+    first, halve = Conv1d(bands, channels, 3, padding=1), partial(Conv1d, channels, channels, 4, 2, 1)
+    if rate == 100:
+        return [first, nn.GELU(), Conv1d(channels, channels, 3, padding=1)], 5
+    if rate == 50:
+        return [first, nn.GELU(), halve()], 6
+    return [first, nn.GELU(), halve(), nn.GELU(), halve()], 12
 
 
 def _chorowski(bands: int, channels: int) -> list[nn.Module]:

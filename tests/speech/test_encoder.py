@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from speechvq.errors import BadSetting
+from speechvq.nets.conv import Conv1d
 from speechvq.speech.encoder import MelEncoder, StridedEncoder
+
+RATES = (25, 50, 100)
 
 
 def _size(module):
@@ -68,6 +71,60 @@ def test_bshall_is_half_a_frame_short_at_each_end():
         assert encoder(torch.randn(1, 1, samples)).shape[2] == codes
 
 
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("samples", [640, 799, 1279, 1280, 16_159, 16_160])
+def test_blocks_give_a_vector_every_hop(rate, samples):
+    encoder = MelEncoder(8, channels=8, frame_rate=rate).eval()
+    codes = samples // (16_000 // rate)
+    assert encoder.hop * rate == 16_000
+    assert encoder.grid((samples,)) == (codes,)
+    assert encoder(torch.randn(2, 1, samples)).shape == (2, 8, codes)
+
+
+def test_less_than_a_hop_is_refused_at_every_rate():
+    for rate in RATES:
+        with pytest.raises(BadSetting, match=f"which needs {16_000 // rate}"):
+            MelEncoder(8, channels=8, frame_rate=rate).grid((16_000 // rate - 1,))
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_vector_sees_as_far_as_is_said_and_no_further(rate):
+    encoder = MelEncoder(4, channels=4, dilations=(1,), frame_rate=rate, remove_mean=False).eval()
+    place, hop = 20, encoder.hop
+    # Layers without activations and norms between them, so that nothing is hidden.
+    linear = [layer for layer in encoder.layers if isinstance(layer, torch.nn.Conv1d)]
+    frames = torch.zeros(1, 80, 40 * hop // 160, requires_grad=True)
+    x = frames
+    for layer in linear:
+        x = layer(x)
+    x = encoder.layers[-2].spread(x)
+    x[..., place].sum().backward()
+    seen = frames.grad[0].abs().sum(0).nonzero()
+    assert (int(seen[-1] - seen[0])) * 160 + 400 == encoder.receptive_field
+    middle = (int(seen[-1] + seen[0]) + 1) / 2 * 160
+    assert middle == (place + 0.5) * hop
+
+
+def test_other_rates_are_of_the_blocks_only():
+    for settings in ({"frame_rate": 40}, {"frame_rate": 25, "layout": "bshall"}):
+        with pytest.raises(BadSetting, match=r"layout blocks gives 25, 50 or 100"):
+            MelEncoder(8, **settings)
+
+
+def test_fifty_a_second_is_what_it_was():
+    torch.manual_seed(3)
+    encoder = MelEncoder(4, channels=4, dilations=(1,))
+    torch.manual_seed(3)
+    first, halve = Conv1d(80, 4, 3, padding=1), Conv1d(4, 4, 4, 2, 1)
+    assert torch.equal(encoder.layers[0].weight, first.weight)
+    assert torch.equal(encoder.layers[2].weight, halve.weight)
+    names = [name for name in encoder.state_dict() if name.endswith("weight")]
+    assert names == [
+        "layers.0.weight", "layers.2.weight", "layers.3.norm.weight", "layers.3.spread.weight",
+        "layers.3.mix.weight", "layers.4.weight", "project.weight",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("layout", ["blocks", "chorowski", "bshall"])
 def test_mel_encoder_sees_no_further_than_it_says(layout):
     encoder = MelEncoder(8, layout=layout, channels=8, dilations=(1, 2), remove_mean=False).eval()
@@ -78,12 +135,15 @@ def test_mel_encoder_sees_no_further_than_it_says(layout):
     assert int(differs[-1] - differs[0]) * 320 <= encoder.receptive_field
 
 
-def test_padding_changes_no_vector_of_a_mel_encoder():
-    encoder = MelEncoder(8, channels=16).eval()
+@pytest.mark.parametrize("rate", RATES)
+def test_padding_changes_no_vector_of_a_mel_encoder(rate):
+    encoder = MelEncoder(8, channels=16, dilations=(1, 2), frame_rate=rate).eval()
     wave = torch.randn(1, 1, 320 * 60)
     padded = torch.nn.functional.pad(wave, (0, 320 * 40))
     mask = torch.arange(padded.shape[2])[None] < wave.shape[2]
-    inner = 60 - encoder.receptive_field // 320 - 1
+    inner = (320 * 60 - encoder.receptive_field) // encoder.hop - 1
+    assert inner > 0
+    assert encoder.code_mask(mask).sum() == encoder.grid((320 * 60,))[0] == encoder(wave).shape[2]
     torch.testing.assert_close(
         encoder(padded, mask)[..., :inner], encoder(wave)[..., :inner], rtol=1e-4, atol=1e-5
     )

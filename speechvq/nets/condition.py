@@ -20,14 +20,20 @@ class SpeakerCondition(nn.Module):
     def __init__(self, speakers: tuple[str, ...], channels: int, *, embedding_dim: int = 256) -> None:
         """A learned table of ``speakers`` and a projection of ``embedding_dim`` to ``channels``.
 
-        With ``embedding_dim`` 0 there is no projection, and voices are known by name only.
+        With ``embedding_dim`` 0 there is no projection, and voices are known by name only. With
+        ``channels`` 0 a voice is an empty vector: names are still asked for, and make no difference.
+
+        Raises:
+            BadSetting: ``channels`` below 0.
         """
         super().__init__()
+        if channels < 0:
+            raise BadSetting(f"a voice has {channels} channels; give 0 (no voice) or more")
         self.speakers = tuple(speakers)
         self.table = nn.Embedding(len(self.speakers), channels)
         self.projection = (
             nn.Sequential(nn.Linear(embedding_dim, channels), nn.ReLU(), nn.Linear(channels, channels))
-            if embedding_dim
+            if embedding_dim and channels
             else None
         )
 
@@ -52,6 +58,8 @@ class SpeakerCondition(nn.Module):
             speaker = torch.tensor([self.index(speaker)], device=self.table.weight.device)
         if not speaker.is_floating_point():
             return self.table(speaker)
+        if not self.table.embedding_dim:
+            return speaker.new_zeros(len(speaker), 0)
         if self.projection is None:
             raise BadSetting(
                 "this decoder knows no voice but those it was trained on; give one by its name, "

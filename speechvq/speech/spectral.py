@@ -86,7 +86,10 @@ class SpectralDecoder(Decoder):
         jitter: float = 0.12,
         loss: SpectralLoss = SpectralLoss(),  # noqa: B008 (frozen)
     ) -> None:
-        """``hop`` is a multiple of 160 samples at 16 kHz; ``size`` tiny, small or base."""
+        """``hop`` is a multiple of 160 samples at 16 kHz; ``size`` tiny, small or base.
+
+        With ``voice_channels`` 0 it is not told who speaks: every voice that is asked for sounds the same.
+        """
         super().__init__()
         if size not in SIZES:
             raise BadSetting(f"there is no size {size!r} of the spectral decoder; known: {', '.join(SIZES)}")

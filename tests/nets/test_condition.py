@@ -27,6 +27,18 @@ def test_an_unknown_voice_is_a_sentence_that_lists_the_known():
         SpeakerCondition(("ann", "bob"), 8)("zoe")
 
 
+def test_without_channels_every_voice_is_nothing():
+    voice = SpeakerCondition(("ann", "bob"), 0)
+    for speaker in ("ann", torch.tensor([1]), torch.randn(1, 256)):
+        assert voice(speaker).shape == (1, 0)
+    row, losses = voice.learn({"speaker": torch.tensor([0, 1]), "embedding": torch.randn(2, 256)})
+    assert (row.shape, losses) == ((2, 0), {})
+    with pytest.raises(UnknownSpeaker):
+        voice("zoe")
+    with pytest.raises(BadSetting, match="-1 channels"):
+        SpeakerCondition(("ann",), -1)
+
+
 def test_jitter_of_zero_and_in_evaluation_is_the_identity():
     x = torch.randn(2, 3, 20)
     assert torch.equal(TimeJitter(0)(x), x)

@@ -104,3 +104,24 @@ def test_bad_choices_are_refused():
         _ = SpectralDecoder(("a",), hop=300)
     with pytest.raises(BadSetting, match="'frames' or 'waveform'"):
         _ = SpectralLoss(learn="both")
+
+
+def test_without_channels_for_the_voice_all_voices_sound_the_same():
+    torch.manual_seed(0)
+    decoder, told = _decoder(voice_channels=0), _decoder(voice_channels=8)
+    assert not any("film" in name for name in decoder.state_dict())
+    batch = _batch()
+    batch.condition["embedding"] = torch.randn(3, 256)
+    losses = decoder.reconstruct(torch.randn(3, 16, 20), batch).losses
+    assert set(losses) == {"frames/mel", "pitch/f0", "pitch/voicing"}
+    sum(losses.values()).backward()
+    assert decoder.enter.weight.grad.isfinite().all()
+    for one in (decoder, told):
+        torch.nn.init.normal_(one.heads.weight, std=0.1)
+    vectors = torch.randn(1, 16, 20)
+    made = [decoder.generate(vectors, speaker=who) for who in ("a", "b", torch.randn(1, 256))]
+    assert torch.equal(made[0], made[1])
+    assert torch.equal(made[0], made[2])
+    assert not torch.equal(told.generate(vectors, speaker="a"), told.generate(vectors, speaker="b"))
+    with pytest.raises(UnknownSpeaker):
+        decoder.generate(vectors, speaker="zoe")

@@ -7,7 +7,7 @@ a space of few channels, vectors and codes are brought to length one there, anot
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 from speechvq.errors import BadSetting
@@ -15,6 +15,8 @@ from speechvq.quantize.rows import never_half
 
 METRICS = ("euclidean", "cosine")
 FORMS = ("own", "affine", "projected")
+SHORTEST = 1e-12
+"""A vector no longer than this has no direction."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Passage(nn.Module):
         """Rows (N, dim of the vectors) to what is compared with the codes."""
         if self.project_in is not None:
             x_ND = self.project_in(x_ND)
-        return F.normalize(x_ND) if self.cosine else x_ND
+        return _directions(x_ND) if self.cosine else x_ND
 
     def out(self, codes_ND: Tensor) -> Tensor:
         """Codes, in rows, to vectors."""
@@ -66,3 +68,9 @@ class Passage(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Passage":
         return super()._apply(never_half(fn), recurse)
+
+
+def _directions(x_ND: Tensor) -> Tensor:
+    """Rows brought to length one. A row of zeros has no direction: it stays, without a gradient."""
+    length_N1 = x_ND.norm(dim=1, keepdim=True)
+    return torch.where(length_N1 > SHORTEST, x_ND / length_N1.clamp(min=SHORTEST), 0.0)

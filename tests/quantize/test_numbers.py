@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from speechvq.quantize import Learning, Revival, Start, VectorQuantizer
+from speechvq.quantize import Learning, Revival, Space, Start, VectorQuantizer
 
 CODES = [[0, 0], [1, 1], [-1, 2]]
 INPUTS = [[0.1, -0.2], [0.9, 1.2], [1.1, 0.8], [0.2, 0.1]]
@@ -97,3 +97,15 @@ def test_ties_go_to_the_lowest_index(by):
     quantizer.codebook.restart(torch.tensor([[1.0, 0], [0, 0], [0, 0]], dtype=torch.float64))
     z = torch.tensor([[0.5, 0], [0, 0], [0.1, 0]], dtype=torch.float64).T[None]
     assert quantizer.encode(z).tolist() == [[[0, 1, 1]]]
+
+
+def test_a_vector_without_a_direction_gets_no_gradient():
+    quantizer = VectorQuantizer(3, 5, space=Space(metric="cosine")).eval()
+    z = torch.randn(1, 3, 4)
+    z[..., 1] = 0
+    z.requires_grad_()
+    out = quantizer(z)
+    (out.vectors.sum() + sum(out.losses.values())).backward()
+    assert z.grad is not None
+    assert not z.grad[..., 1].any()
+    assert z.grad[..., [0, 2, 3]].abs().sum(1).all()

@@ -1,0 +1,98 @@
+// Makes and releases a packed network, for wavenet_core.h.
+#pragma once
+
+namespace speechvq {
+namespace {
+
+// Hands out parts of one block of memory; without a block, counts what they take.
+struct Cutter {
+    char* block;
+    int64_t taken = 0;
+    template <class T>
+    void part(T*& pointer, int64_t count) {
+        if (block) pointer = reinterpret_cast<T*>(block + taken);
+        taken += (count * int64_t(sizeof(T)) + 63) / 64 * 64;
+    }
+};
+
+void cut_rest(Net& net, Cutter& cutter) {
+    const WaveNetShape& s = net.shape;
+    cutter.part(net.dilations, s.layers);
+    cutter.part(net.begins, s.layers);
+    cutter.part(net.lengths, s.layers);
+    cutter.part(net.past, s.layers * (s.taps - 1));
+    cutter.part(net.now, s.layers);
+    cutter.part(net.residual, s.layers);
+    cutter.part(net.enter, (s.mixtures ? 2 : s.levels) * net.R);
+    cutter.part(net.residual_bias, s.layers * net.R);
+    cutter.part(net.skip_bias, net.S);
+    cutter.part(net.post_bias, net.P);
+    cutter.part(net.last_bias, net.Q);
+}
+
+int64_t weight_bytes(const Net& net) {
+    const WaveNetShape& s = net.shape;
+    return matrix_bytes(net.storage, s.layers * s.taps * net.R, 2 * net.G) +
+           matrix_bytes(net.storage, (s.layers - 1) * net.G, net.R) +
+           matrix_bytes(net.storage, s.layers * net.G, net.S) + matrix_bytes(net.storage, net.S, net.P) +
+           matrix_bytes(net.storage, net.P, net.Q);
+}
+
+// The floats of the largest matrix.
+int64_t sheet_floats(const Net& net) {
+    int64_t most = net.shape.layers * net.G * net.S;
+    for (int64_t other : {net.R * 2 * net.G, net.G * net.R, net.S * net.P, net.P * net.Q})
+        if (other > most) most = other;
+    return most;
+}
+
+void lay_rings(Net& net) {
+    const WaveNetShape& s = net.shape;
+    net.places = 0;
+    for (int64_t l = 0; l < s.layers; l++) {
+        net.dilations[l] = s.dilations[l];
+        net.lengths[l] = (s.taps - 1) * s.dilations[l];
+        net.begins[l] = net.places;
+        net.places += net.lengths[l];
+    }
+    net.shape.dilations = net.dilations;
+}
+
+void release(PackedWaveNet* packed) {
+    Net* net = reinterpret_cast<Net*>(packed);
+    if (!net) return;
+    std::free(net->weights);
+    std::free(net->rest);
+    std::free(net);
+}
+
+PackedWaveNet* pack(const WaveNetShape& shape, const WaveNetWeights& weights, WaveNetStorage storage) {
+    Net* net = static_cast<Net*>(std::calloc(1, sizeof(Net)));
+    if (!net) return nullptr;
+    net->shape = shape;
+    net->storage = storage;
+    net->R = padded(shape.residual), net->G = padded(shape.gate), net->S = padded(shape.skip);
+    net->P = padded(shape.post), net->Q = padded(shape.outputs);
+    Cutter count = {nullptr};
+    cut_rest(*net, count);
+    const int64_t behind = 64;  // that a load of 24-bit floats may reach beyond them
+    net->rest = static_cast<char*>(aligned(count.taken));
+    net->weights = static_cast<char*>(aligned(weight_bytes(*net) + behind));
+    float* sheet = static_cast<float*>(std::calloc(sheet_floats(*net), sizeof(float)));
+    const bool enough = net->rest && net->weights && sheet;
+    if (enough) {
+        std::memset(net->rest, 0, count.taken);
+        std::memset(net->weights, 0, weight_bytes(*net) + behind);
+        Cutter cut = {net->rest};
+        cut_rest(*net, cut);
+        lay_rings(*net);
+        Packer{*net, weights, sheet, net->weights}.all();
+    }
+    std::free(sheet);
+    if (enough) return reinterpret_cast<PackedWaveNet*>(net);
+    release(reinterpret_cast<PackedWaveNet*>(net));
+    return nullptr;
+}
+
+}  // namespace
+}  // namespace speechvq

@@ -1,0 +1,143 @@
+// A network in the order wavenet_core.h reads it: all weights in one piece, those of a sample one after the
+// other. See wavenet_product.h for what includers define, and for how a matrix lies.
+#pragma once
+
+namespace speechvq {
+namespace {
+
+constexpr int64_t PAGE = int64_t(2) << 20;  // what a huge page takes, where there are any
+
+struct Net {
+    WaveNetShape shape;
+    WaveNetStorage storage;
+    int64_t R, G, S, P, Q;    // the widths of `shape`, filled up
+    int64_t *dilations, *begins, *lengths;  // (L): of the rings, in places
+    int64_t places;           // of all rings
+    Matrix *past, *now, *residual;          // (L, taps - 1), (L), (L - 1): the last one reaches no output
+    Matrix skip, post, last;
+    float *enter, *residual_bias, *skip_bias, *post_bias, *last_bias;
+    char* weights;
+    char* rest;               // everything else that is pointed to
+};
+
+inline void* aligned(int64_t bytes) {
+    const int64_t to = bytes >= PAGE / 4 ? PAGE : 64;
+    void* memory = std::aligned_alloc(to, (bytes + to - 1) / to * to);
+#if defined(__linux__)
+    // In one huge page the weights do not get in one another's way in the second cache.
+    if (memory && to == PAGE) madvise(memory, (bytes + to - 1) / to * to, MADV_HUGEPAGE);
+#endif
+    return memory;
+}
+
+inline uint32_t bits(float value) {
+    uint32_t word;
+    std::memcpy(&word, &value, sizeof word);
+    return word;
+}
+
+inline uint32_t upper_half(float value) { return (bits(value) + 0x8000u) >> 16; }
+
+// The upper half of a word that is nearest to `value` when `lower` stands behind it.
+inline uint32_t upper_half_before(float value, uint32_t lower) {
+    const uint32_t magnitude = bits(value) & 0x7fffffffu, sign = bits(value) >> 31 << 15;
+    return sign | (magnitude < lower ? 0 : (magnitude - lower + 0x8000u) >> 16);
+}
+
+// Writes LANES weights of one input, or of two where the storage pairs them, and says how many bytes they took.
+int64_t store(WaveNetStorage storage, const float* row, int64_t stride, char* to) {
+    for (int64_t lane = 0; lane < LANES; lane++) {
+        uint32_t word = bits(row[lane]);
+        if (storage == FLOAT24) {
+            word = (word + 0x80u) >> 8;
+            for (int byte = 0; byte < 3; byte++) to[3 * lane + byte] = char(word >> 8 * byte);
+            continue;
+        }
+        if (storage == BFLOAT16) {
+            word = upper_half(row[lane]) & 0xffffu;
+            word |= upper_half_before(row[stride + lane], word) << 16;
+        }
+        std::memcpy(to + 4 * lane, &word, sizeof word);
+    }
+    return storage == FLOAT24 ? 3 * LANES : 4 * LANES;
+}
+
+inline int64_t matrix_bytes(WaveNetStorage storage, int64_t inputs, int64_t outputs) {
+    return inputs * outputs * (storage == FLOAT24 ? 3 : storage == BFLOAT16 ? 2 : 4);
+}
+
+// Packs the dense (inputs, outputs) at `place`, which moves on.
+Matrix pack_matrix(WaveNetStorage storage, const float* dense, int64_t inputs, int64_t outputs, char*& place) {
+    const Matrix matrix = {inputs, outputs, place};
+    const int64_t step = storage == BFLOAT16 ? 2 : 1;
+    for (int64_t b = 0; b < outputs / LANES;) {
+        const int64_t wide = strip_width(outputs / LANES - b);
+        for (int64_t k = 0; k < inputs; k += step)
+            for (int64_t i = b; i < b + wide; i++)
+                place += store(storage, dense + k * outputs + i * LANES, outputs, place);
+        b += wide;
+    }
+    return matrix;
+}
+
+// A part of a matrix or of a bias to its place in a wider one.
+inline void spread(const float* from, int64_t stride, int64_t rows, int64_t columns, float* to, int64_t width) {
+    for (int64_t r = 0; r < rows; r++) std::memcpy(to + r * width, from + r * stride, columns * sizeof(float));
+}
+
+// Dense matrices with their widths filled up, one after the other on one sheet of paper.
+struct Packer {
+    Net& net;
+    const WaveNetWeights& weights;
+    float* sheet;
+    char* place;
+
+    Matrix finish(int64_t inputs, int64_t outputs) {
+        const Matrix matrix = pack_matrix(net.storage, sheet, inputs, outputs, place);
+        std::memset(sheet, 0, inputs * outputs * sizeof(float));
+        return matrix;
+    }
+
+    Matrix tap(int64_t layer, int64_t tap) {
+        const WaveNetShape& s = net.shape;
+        const float* from = weights.dilated + (layer * s.taps + tap) * s.residual * 2 * s.gate;
+        for (int64_t half = 0; half < 2; half++)
+            spread(from + half * s.gate, 2 * s.gate, s.residual, s.gate, sheet + half * net.G, 2 * net.G);
+        return finish(net.R, 2 * net.G);
+    }
+
+    Matrix plain(const float* from, int64_t inputs, int64_t outputs) {
+        spread(from, outputs, inputs, outputs, sheet, padded(outputs));
+        return finish(padded(inputs), padded(outputs));
+    }
+
+    Matrix skip() {
+        const WaveNetShape& s = net.shape;
+        for (int64_t l = 0; l < s.layers; l++)
+            spread(weights.skip + l * s.gate * s.skip, s.skip, s.gate, s.skip, sheet + l * net.G * net.S, net.S);
+        return finish(s.layers * net.G, net.S);
+    }
+
+    void all() {
+        const WaveNetShape& s = net.shape;
+        for (int64_t l = 0; l < s.layers; l++)
+            for (int64_t t = 0; t < s.taps - 1; t++) net.past[l * (s.taps - 1) + t] = tap(l, t);
+        for (int64_t l = 0; l < s.layers; l++) {
+            net.now[l] = tap(l, s.taps - 1);
+            if (l + 1 < s.layers)
+                net.residual[l] = plain(weights.residual + l * s.gate * s.residual, s.gate, s.residual);
+        }
+        net.skip = skip();
+        net.post = plain(weights.post, s.skip, s.post);
+        net.last = plain(weights.last, s.post, s.outputs);
+        const int64_t entries = s.mixtures ? 2 : s.levels;
+        spread(weights.enter, s.residual, entries, s.residual, net.enter, net.R);
+        spread(weights.residual_bias, s.residual, s.layers, s.residual, net.residual_bias, net.R);
+        spread(weights.skip_bias, s.skip, 1, s.skip, net.skip_bias, net.S);
+        spread(weights.post_bias, s.post, 1, s.post, net.post_bias, net.P);
+        spread(weights.last_bias, s.outputs, 1, s.outputs, net.last_bias, net.Q);
+    }
+};
+
+}  // namespace
+}  // namespace speechvq

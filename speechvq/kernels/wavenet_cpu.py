@@ -66,9 +66,7 @@ def name() -> str:
     """
     found = _library().speechvq_wavenet_kernel(_asked())
     if found is None:
-        raise BadSetting(
-            f"{native.VARIABLE}={os.environ.get(native.VARIABLE)} is nothing this machine can run"
-        )
+        raise BadSetting(f"{native.VARIABLE}={os.environ.get(native.VARIABLE)} does not run on this machine")
     return found.decode()
 
 

@@ -154,9 +154,7 @@ def decode(
 def step(net: Network, past: Past, conditions_NLG: Tensor) -> Tensor:
     """What the network says (N, Q) about the next sample; the rings move on."""
     R, G = net.enter.shape[1], net.residual.shape[1]
-    h_NR = (
-        net.enter[past.before] if not net.mixtures else _value(net, past.before) * net.enter[0] + net.enter[1]
-    )
+    h_NR = _entering(net, past.before)
     updates, begin = [], 0
     for layer, dilation in enumerate(net.dilations):
         length = (net.taps - 1) * dilation
@@ -172,9 +170,12 @@ def step(net: Network, past: Past, conditions_NLG: Tensor) -> Tensor:
     return (skip_NS.relu() @ net.post + net.post_bias).relu() @ net.last + net.last_bias
 
 
-def _value(net: Network, levels_N: Tensor) -> Tensor:
-    """Even steps from -1 to 1, (N, 1)."""
-    return (levels_N.double() / (net.levels - 1) * 2 - 1).to(net.enter)[:, None]
+def _entering(net: Network, levels_N: Tensor) -> Tensor:
+    """What the last samples bring into the network, (N, R)."""
+    if not net.mixtures:
+        return net.enter[levels_N]
+    value_N = levels_N.double() / (net.levels - 1) * 2 - 1  # even steps from -1 to 1
+    return value_N.to(net.enter)[:, None] * net.enter[0] + net.enter[1]
 
 
 def _drawn(net: Network, outputs_NQ: Tensor, draw: Draw, uniforms_NU: Tensor) -> Tensor:

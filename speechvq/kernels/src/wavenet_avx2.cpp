@@ -29,13 +29,7 @@ typedef int32_t Ints __attribute__((vector_size(32), may_alias));
 
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
 inline Floats splat(float a) { return _mm256_set1_ps(a); }
-// Each half of the register takes four floats out of the first 12 of its 16 bytes.
-inline Floats widen24(const char* from) {
-    const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-    const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 12));
-    const __m128i order = _mm_setr_epi8(-1, 0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11);
-    return (Floats)_mm256_shuffle_epi8(_mm256_set_m128i(high, low), _mm256_set_m128i(order, order));
-}
+inline void hold(Floats& w) { __asm__("" : "+x"(w)); }
 
 }  // namespace
 }  // namespace speechvq

@@ -18,6 +18,10 @@ namespace {
 
 constexpr int64_t SPAN = 8;        // rows x samples whose past taps are taken together, when the rows are few
 
+constexpr int64_t WORTH = 4;       // samples for which that is worth while
+
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
 // What is written while a part is decoded.
 struct Desk {
     float *conditions;  // (N, L, 2 G)
@@ -76,7 +80,7 @@ struct Speaker {
                             job.conditions + ((n * job.frames + frame) * 2 * L + part) * G, G * sizeof(float));
     }
 
-    // The sums of layer l for the samples `first` to `first + count` of this span, from the past alone.
+    // The sums of layer l for `count` samples of this span, the `first` of which is next, from the past alone.
     void listen_back(int64_t l, int64_t first, int64_t count) {
         const int64_t taps = net.shape.taps - 1, wide = 2 * net.G, all = net.shape.layers * wide;
         for (int64_t tap = 0; tap < taps; tap++) {
@@ -165,12 +169,12 @@ struct Speaker {
         for (int64_t frame = 0; frame < job.frames; frame++) {
             take_conditions(frame);
             for (int64_t begin = 0; begin < job.hop; begin += span) {
-                const int64_t now = job.hop - begin < span ? job.hop - begin : span;
-                for (int64_t l = 0; l < L; l++)
-                    if (net.dilations[l] >= now) listen_back(l, 0, now);
+                const int64_t now = least(job.hop - begin, span);
                 for (int64_t j = 0; j < now; j++) {
-                    for (int64_t l = 0; l < L; l++)
-                        if (net.dilations[l] < now) listen_back(l, j, 1);
+                    for (int64_t l = 0; l < L; l++) {
+                        const int64_t together = net.dilations[l] < WORTH ? 1 : net.dilations[l];
+                        if (j % together == 0) listen_back(l, j, least(together, now - j));
+                    }
                     enter();
                     for (int64_t l = 0; l < L; l++) layer(l, j);
                     leave();
@@ -200,7 +204,7 @@ bool decode(const PackedWaveNet* packed, const WaveNetJob& job) {
     Cutter cut = {block};
     cut_desk(net, job.rows, span, desk, cut);
     if (net.storage == FLOAT32) Speaker<Whole>{net, job, span, T, desk}.all();
-    if (net.storage == FLOAT24) Speaker<Cut>{net, job, span, T, desk}.all();
+    if (net.storage == FLOAT24) Speaker<Thirds>{net, job, span, T, desk}.all();
     if (net.storage == BFLOAT16) Speaker<Halves>{net, job, span, T, desk}.all();
     std::free(block);
     return true;

@@ -20,15 +20,7 @@ typedef int32_t Ints __attribute__((vector_size(16), may_alias));
 
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return a * b + c; }
 inline Floats splat(float a) { return Floats{a, a, a, a}; }
-inline Floats widen24(const char* from) {
-    Ints words;
-    for (int lane = 0; lane < LANES; lane++) {
-        uint32_t word;
-        std::memcpy(&word, from + 3 * lane, sizeof word);
-        words[lane] = int32_t(word << 8);
-    }
-    return (Floats)words;
-}
+inline void hold(Floats&) {}
 
 }  // namespace
 }  // namespace speechvq

@@ -75,14 +75,13 @@ PackedWaveNet* pack(const WaveNetShape& shape, const WaveNetWeights& weights, Wa
     net->P = padded(shape.post), net->Q = padded(shape.outputs);
     Cutter count = {nullptr};
     cut_rest(*net, count);
-    const int64_t behind = 64;  // that a load of 24-bit floats may reach beyond them
     net->rest = static_cast<char*>(aligned(count.taken));
-    net->weights = static_cast<char*>(aligned(weight_bytes(*net) + behind));
+    net->weights = static_cast<char*>(aligned(weight_bytes(*net)));
     float* sheet = static_cast<float*>(std::calloc(sheet_floats(*net), sizeof(float)));
     const bool enough = net->rest && net->weights && sheet;
     if (enough) {
         std::memset(net->rest, 0, count.taken);
-        std::memset(net->weights, 0, weight_bytes(*net) + behind);
+        std::memset(net->weights, 0, weight_bytes(*net));
         Cutter cut = {net->rest};
         cut_rest(*net, cut);
         lay_rings(*net);

@@ -36,30 +36,35 @@ inline uint32_t bits(float value) {
     return word;
 }
 
-inline uint32_t upper_half(float value) { return (bits(value) + 0x8000u) >> 16; }
-
-// The upper half of a word that is nearest to `value` when `lower` stands behind it.
-inline uint32_t upper_half_before(float value, uint32_t lower) {
-    const uint32_t magnitude = bits(value) & 0x7fffffffu, sign = bits(value) >> 31 << 15;
-    return sign | (magnitude < lower ? 0 : (magnitude - lower + 0x8000u) >> 16);
+// The upper bits of a word that is nearest to `value` when the lower bits are those of `lower`, with them.
+inline uint32_t nearest_word(float value, uint32_t lower, int lower_bits) {
+    const uint32_t magnitude = bits(value) & 0x7fffffffu, sign = bits(value) & 0x80000000u;
+    const uint32_t half = 1u << (lower_bits - 1);
+    const uint32_t above = magnitude + half < lower ? 0 : (magnitude + half - lower) >> lower_bits << lower_bits;
+    return sign | above | lower;
 }
 
-// Writes LANES weights of one input, or of two where the storage pairs them, and says how many bytes they took.
-int64_t store(WaveNetStorage storage, const float* row, int64_t stride, char* to) {
-    for (int64_t lane = 0; lane < LANES; lane++) {
-        uint32_t word = bits(row[lane]);
-        if (storage == FLOAT24) {
-            word = (word + 0x80u) >> 8;
-            for (int byte = 0; byte < 3; byte++) to[3 * lane + byte] = char(word >> 8 * byte);
-            continue;
-        }
-        if (storage == BFLOAT16) {
-            word = upper_half(row[lane]) & 0xffffu;
-            word |= upper_half_before(row[stride + lane], word) << 16;
-        }
-        std::memcpy(to + 4 * lane, &word, sizeof word);
+// The words of one lane: `inputs` weights `stride` floats apart.
+inline void words_of(WaveNetStorage storage, const float* weights, int64_t stride, uint32_t* words) {
+    if (storage == FLOAT32) words[0] = bits(weights[0]);
+    if (storage == BFLOAT16)
+        words[0] = nearest_word(weights[0], nearest_word(weights[stride], 0, 16) >> 16, 16);
+    if (storage == FLOAT24) {
+        const uint32_t fourth = nearest_word(weights[3 * stride], 0, 8);
+        for (int i = 0; i < 3; i++)
+            words[i] = nearest_word(weights[i * stride], fourth >> (8 * (i + 1)) & 0xffu, 8);
     }
-    return storage == FLOAT24 ? 3 * LANES : 4 * LANES;
+}
+
+// Writes LANES weights of so many inputs as share words, and says how many bytes they took.
+int64_t store(WaveNetStorage storage, const float* row, int64_t stride, char* to) {
+    const int count = storage == FLOAT24 ? 3 : 1;
+    for (int64_t lane = 0; lane < LANES; lane++) {
+        uint32_t words[3] = {};
+        words_of(storage, row + lane, stride, words);
+        for (int i = 0; i < count; i++) std::memcpy(to + 4 * (i * LANES + lane), words + i, sizeof *words);
+    }
+    return 4 * LANES * count;
 }
 
 inline int64_t matrix_bytes(WaveNetStorage storage, int64_t inputs, int64_t outputs) {
@@ -69,7 +74,7 @@ inline int64_t matrix_bytes(WaveNetStorage storage, int64_t inputs, int64_t outp
 // Packs the dense (inputs, outputs) at `place`, which moves on.
 Matrix pack_matrix(WaveNetStorage storage, const float* dense, int64_t inputs, int64_t outputs, char*& place) {
     const Matrix matrix = {inputs, outputs, place};
-    const int64_t step = storage == BFLOAT16 ? 2 : 1;
+    const int64_t step = storage == BFLOAT16 ? 2 : storage == FLOAT24 ? 4 : 1;
     for (int64_t b = 0; b < outputs / LANES;) {
         const int64_t wide = strip_width(outputs / LANES - b);
         for (int64_t k = 0; k < inputs; k += step)

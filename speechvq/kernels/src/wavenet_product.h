@@ -5,7 +5,7 @@
 //   Floats, Ints            a register of LANES floats, of LANES int32 (vector types of GCC and Clang)
 //   multiply_add(a, b, c)   a * b + c
 //   splat(a)                a in every lane
-//   widen24(p)              LANES floats out of 3 LANES bytes, the upper three of each
+//   hold(w)                 tells the compiler to load w once and hold it in its register
 //
 // A sum runs over the inputs in their order, in one lane, whatever the number of rows: so a row comes out equal
 // in every bit alone, in any batch and in any piece of a stream.
@@ -22,22 +22,28 @@ struct Whole {
     static constexpr int STEP = 1, BYTES = 4 * LANES;
     static inline void load(const char* from, Floats* w) { w[0] = *reinterpret_cast<const Floats*>(from); }
 };
-struct Cut {
-    static constexpr int STEP = 1, BYTES = 3 * LANES;
-    static inline void load(const char* from, Floats* w) { w[0] = widen24(from); }
+// In what follows inputs share words. A word is read as the upper weight in it with the rest behind it, as lower
+// digits; that weight was rounded with them in mind, so that the word needs no parting.
+// Three words carry four inputs: three in their upper bytes, the fourth in the lowest bytes of all three.
+struct Thirds {
+    static constexpr int STEP = 4, BYTES = 12 * LANES;
+    static inline void load(const char* from, Floats* w) {
+        const Ints* words = reinterpret_cast<const Ints*>(from);
+        for (int i = 0; i < 3; i++) w[i] = (Floats)words[i];
+        w[3] = (Floats)((words[2] << 24) | ((words[1] << 16) & 0xff0000) | ((words[0] << 8) & 0xff00));
+    }
 };
-// Two inputs share a word. The upper half is read with the lower one behind it, as lower digits; it was rounded
-// with them in mind, so that the halves need no parting.
+// A word carries two inputs.
 struct Halves {
     static constexpr int STEP = 2, BYTES = 4 * LANES;
     static inline void load(const char* from, Floats* w) {
         const Ints word = *reinterpret_cast<const Ints*>(from);
-        w[0] = (Floats)(word << 16);
-        w[1] = (Floats)word;
+        w[0] = (Floats)word;
+        w[1] = (Floats)(word << 16);
     }
 };
 
-// A matrix (inputs, outputs): strip after strip of outputs, in each, input after input. Both are even.
+// A matrix (inputs, outputs): strip after strip of outputs, in each, input after input. Both are multiples of 16.
 struct Matrix {
     int64_t inputs, outputs;
     const char* weights;
@@ -62,40 +68,58 @@ inline void put(float* to, int64_t index, Floats value) {
     __builtin_memcpy(to + index * LANES, &value, sizeof value);
 }
 
+constexpr int LINE = 64;           // bytes that come from memory together
+constexpr int64_t SOON = 4096;     // bytes between the weights in use and those asked for, when there is one row
+
+// `ahead`: weights needed after these; with several rows, each input asks for a line of them.
 template <class Store, int ROWS, int WIDE>
 void strip(const char* weights, int64_t inputs, const float* const* in, const float* const* init,
-           const float* bias, float* const* out) {
+           const float* bias, float* const* out, const char* ahead) {
     Floats sums[ROWS][WIDE];
+#pragma GCC unroll 3
     for (int r = 0; r < ROWS; r++)
-        for (int b = 0; b < WIDE; b++) {
-            sums[r][b] = init ? at(init[r], b) : splat(0);
-            if (bias) sums[r][b] += at(bias, b);
-        }
+#pragma GCC unroll 8
+        for (int b = 0; b < WIDE; b++) sums[r][b] = init ? at(init[r], b) : splat(0);
+    if (bias) {
+#pragma GCC unroll 8
+        for (int b = 0; b < WIDE; b++)
+#pragma GCC unroll 3
+            for (int r = 0; r < ROWS; r++) sums[r][b] += at(bias, b);
+    }
     for (int64_t k = 0; k < inputs; k += Store::STEP) {
         Floats x[ROWS][Store::STEP];
+#pragma GCC unroll 3
         for (int r = 0; r < ROWS; r++)
             for (int s = 0; s < Store::STEP; s++) x[r][s] = splat(in[r][k + s]);
+        if (ROWS > 1) __builtin_prefetch(ahead += LINE);
 #pragma GCC unroll 8
         for (int b = 0; b < WIDE; b++, weights += Store::BYTES) {
+            if (ROWS == 1)
+                for (int line = 0; line < Store::BYTES; line += LINE) __builtin_prefetch(weights + SOON + line);
             Floats w[Store::STEP];
             Store::load(weights, w);
-            for (int s = 0; s < Store::STEP; s++)
+            for (int s = 0; s < Store::STEP; s++) {
+                if (ROWS > 1) hold(w[s]);
+#pragma GCC unroll 3
                 for (int r = 0; r < ROWS; r++) sums[r][b] = multiply_add(x[r][s], w[s], sums[r][b]);
+            }
         }
     }
+#pragma GCC unroll 3
     for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 8
         for (int b = 0; b < WIDE; b++) put(out[r], b, sums[r][b]);
 }
 
-template <class Store, int WIDE>
+template <int WIDE>
 void few(const char* weights, int64_t inputs, int64_t count, const float* const* in, const float* const* init,
-         const float* bias, float* const* out) {
-    if (count == 1) strip<Store, 1, WIDE>(weights, inputs, in, init, bias, out);
-    if (count == 2) strip<Store, 2, WIDE>(weights, inputs, in, init, bias, out);
-    if (count == 3) strip<Store, 3, WIDE>(weights, inputs, in, init, bias, out);
+         const float* bias, float* const* out, const char* ahead) {
+    if (count == 1) strip<Whole, 1, WIDE>(weights, inputs, in, init, bias, out, ahead);
+    if (count == 2) strip<Whole, 2, WIDE>(weights, inputs, in, init, bias, out, ahead);
+    if (count == 3) strip<Whole, 3, WIDE>(weights, inputs, in, init, bias, out, ahead);
 }
 
-// Many rows: a block of inputs stays in the first cache, in float32, while all rows pass it.
+// Several rows: a block of inputs stays in the first cache, in float32, while all rows pass it.
 template <class Store, int WIDE>
 void many(const char* weights, const Matrix& matrix, const Rows& rows, int64_t column) {
     alignas(64) float wide[BLOCK * WIDE * LANES];
@@ -112,6 +136,7 @@ void many(const char* weights, const Matrix& matrix, const Rows& rows, int64_t c
                     for (int s = 0; s < Store::STEP; s++) put(wide, (i + s) * WIDE + b, w[s]);
                 }
         }
+        const char* ahead = weights + (k + inputs) / Store::STEP * WIDE * Store::BYTES;
         for (int64_t r = 0; r < rows.count; r += SIDE) {
             const float *in[SIDE], *init[SIDE];
             float* out[SIDE];
@@ -122,22 +147,19 @@ void many(const char* weights, const Matrix& matrix, const Rows& rows, int64_t c
                 init[i] = k ? out[i] : rows.init ? rows.init[r + i] + column : nullptr;
             }
             const float* bias = rows.bias && k == 0 ? rows.bias + column : nullptr;
-            few<Whole, WIDE>(as_floats, inputs, count, in, k || rows.init ? init : nullptr, bias, out);
+            few<WIDE>(as_floats, inputs, count, in, k || rows.init ? init : nullptr, bias, out, ahead);
+            ahead += inputs * LINE;
         }
     }
 }
 
 template <class Store, int WIDE>
 void one_strip(const char* weights, const Matrix& matrix, const Rows& rows, int64_t column) {
-    if (rows.count > SIDE) return many<Store, WIDE>(weights, matrix, rows, column);
-    const float* init[SIDE];
-    float* out[SIDE];
-    for (int64_t r = 0; r < rows.count; r++) {
-        out[r] = rows.out[r] + column;
-        init[r] = rows.init ? rows.init[r] + column : nullptr;
-    }
-    few<Store, WIDE>(weights, matrix.inputs, rows.count, rows.in, rows.init ? init : nullptr,
-                     rows.bias ? rows.bias + column : nullptr, out);
+    if (rows.count > 1) return many<Store, WIDE>(weights, matrix, rows, column);
+    const float* init = rows.init ? rows.init[0] + column : nullptr;
+    float* out = rows.out[0] + column;
+    strip<Store, 1, WIDE>(weights, matrix.inputs, rows.in, init ? &init : nullptr,
+                          rows.bias ? rows.bias + column : nullptr, &out, nullptr);
 }
 
 // Registers of outputs in the strip that begins where `left` are left.

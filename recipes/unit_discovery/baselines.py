@@ -38,6 +38,11 @@ class Baseline:
         """As in the table."""
         return f"k-means, {self.features}{', normalised' if self.normalised else ''}"
 
+    @property
+    def way(self) -> str:
+        """As in a command or the name of a file."""
+        return f"{self.features}{'-normalised' if self.normalised else ''}"
+
 
 BASELINES = tuple(Baseline(name, normalised) for name in ("mfcc", "log-mel") for normalised in (False, True))
 

@@ -1,23 +1,22 @@
-"""Score the units of a codec beside k-means of MFCC and log-mel frames, on speech that none has heard.
+"""One way to have units, scored: the codec, or k-means of MFCC or log-mel frames. One row of the tables.
 
-    python compare.py checkpoints/speech data/flite/manifest.jsonl outputs/unit_discovery results.md
+    python compare.py codec checkpoints/speech data/flite/manifest.jsonl row.json
 
 All have as many units as the codec's codebook and 50 frames a second. The k-means learns from the train
 split; the map from units to phones comes from the same recordings for everyone; scores are of the whole
-test split. A row that is done is kept in OUT/rows-* and not made again.
+test split, which none has heard. With --speaker, only that voice: where a voice has few recordings, its
+valid split is scored too, and the segmentation is chosen on train recordings.
 """
 
 import argparse
 import json
-import logging
 import random
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from baselines import BASELINES, Baseline, clusters, frames, streams
-from measure import Encoded, Row, row
-from page import page
+from measure import Encoded, row
 
 from speechvq import Codec
 from speechvq.score.streams import code_vectors, encode_streams
@@ -25,33 +24,34 @@ from speechvq.store.alignments import align_entries
 from speechvq.store.atomic import atomic
 from speechvq.store.manifest import Entry, read_manifest
 
-log = logging.getLogger("unit_discovery")
 TRAIN, VALID = 1000, 40
 SPLITS = ("train", "valid", "test")
+CODEC = "codec"
+WAYS = (CODEC, *(baseline.way for baseline in BASELINES))
 type Parts = dict[str, list[Entry]]
 
 
 def main(
-    codec: Path, manifest: Path, out: Path, results: Path, train: int = TRAIN, valid: int = VALID
+    way: str,
+    codec: Path,
+    manifest: Path,
+    out: Path,
+    *,
+    train: int = TRAIN,
+    valid: int = VALID,
+    speaker: str | None = None,
 ) -> None:
-    """Make the rows that are missing, then ``OUT/results.json`` and the page ``results``."""
-    parts = chosen(read_manifest(manifest), train, valid)
-    model = Codec.from_pretrained(codec)
+    """Score one of `WAYS` and write its row to ``out``, as JSON."""
+    entries = read_manifest(manifest)
+    if speaker is not None:
+        entries = few([entry for entry in entries if entry.speaker == speaker])
+    parts, model = chosen(entries, train, valid), Codec.from_pretrained(codec)
+    known = {baseline.way: baseline for baseline in BASELINES}
     size = model.quantizer.codebook_size
-    # Rows of other samples are other rows: a name of their own keeps them apart.
-    rows_of = "rows-" + "-".join(str(len(part)) for part in parts.values())
-    ways: dict[str, Callable[[], Encoded]] = {f"codec {model.fingerprint[:8]}": partial(ours, model, parts)}
-    ways |= {f"{b.name}, {size}": partial(theirs, b, parts, size) for b in BASELINES}
-    rows = []
-    for name, encode in ways.items():
-        kept = out / rows_of / f"{name.replace(', ', '_').replace(' ', '_')}.json"
-        if not kept.exists():
-            log.info("scoring %s", name)
-            _write(kept, row(encode()))
-        rows.append(json.loads(kept.read_text(encoding="utf-8")))
-    _write(out / "results.json", rows)
-    with atomic(results) as temporary:
-        temporary.write_text(page(rows, {name: len(part) for name, part in parts.items()}), encoding="utf-8")
+    units = ours(model, parts) if way == CODEC else theirs(known[way], parts, size)
+    learnt = {"map_recordings": len(parts["train"]), "codec": model.fingerprint if way == CODEC else ""}
+    with atomic(out) as temporary:
+        temporary.write_text(json.dumps(row(units) | learnt, indent=1) + "\n", encoding="utf-8")
 
 
 def chosen(entries: Sequence[Entry], train: int, valid: int, *, seed: int = 0) -> Parts:
@@ -63,30 +63,35 @@ def chosen(entries: Sequence[Entry], train: int, valid: int, *, seed: int = 0) -
     return parts
 
 
+def few(entries: Sequence[Entry]) -> list[Entry]:
+    """Every recording held out becomes test, and every tenth that was not, valid."""
+    train = [entry for entry in entries if entry.split == "train"]
+    held = [replace(entry, split="test") for entry in entries if entry.split != "train"]
+    return held + [
+        replace(entry, split="train" if place % 10 else "valid") for place, entry in enumerate(train)
+    ]
+
+
 def ours(codec: Codec, parts: Parts) -> Encoded:
     """The codec's units."""
     made = {name: encode_streams(codec, e, align_entries(e), vectors=True) for name, e in parts.items()}
     return Encoded("ours", code_vectors(codec), made["train"], made["valid"], made["test"])
 
 
-def theirs(baseline: Baseline, parts: Parts, size: int) -> Encoded:
+def theirs(baseline: Baseline, parts: Parts, size: int, *, seed: int = 0) -> Encoded:
     """Those of k-means."""
     found = {name: frames(baseline, entries) for name, entries in parts.items()}
-    codes = clusters(found["train"], size)
+    codes = clusters(found["train"], size, seed=seed)
     made = {name: streams(found[name], codes, e, align_entries(e)) for name, e in parts.items()}
     return Encoded(baseline.name, codes.numpy(), made["train"], made["valid"], made["test"])
 
 
-def _write(path: Path, content: list[Row] | Row) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    for argument in ("codec", "manifest", "out", "results"):
+    parser.add_argument("way", choices=WAYS)
+    for argument in ("codec", "manifest", "out"):
         parser.add_argument(argument, type=Path)
     parser.add_argument("--train", type=int, default=TRAIN, help="recordings to learn and map from")
     parser.add_argument("--valid", type=int, default=VALID, help="recordings to choose the segmentation by")
+    parser.add_argument("--speaker", help="only this voice")
     main(**vars(parser.parse_args()))

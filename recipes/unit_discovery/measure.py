@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from speechvq.errors import BadSetting
 from speechvq.score.abx import AbxSettings, abx
 from speechvq.score.dpdp import segment_stream
 from speechvq.score.items import stream_items
 from speechvq.score.language import code_scores
 from speechvq.score.phonemes import phoneme_experiment
+from speechvq.score.probes import probes
 from speechvq.score.segments import boundary_scores
 from speechvq.score.streams import Stream
 from speechvq.score.units import agreement, joint_counts
@@ -17,6 +19,12 @@ from speechvq.score.voices import speaker_use
 
 WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 """Weights of the segmentation, in mean squared quantization errors; the best on the valid split is taken."""
+
+GENDERS = {
+    "kal16": "man", "awb": "man", "rms": "man", "slt": "woman", "en_allison": "woman", "es_allison": "woman",
+    "fr_june": "woman", "it_carlo": "man", "ru_ivrvoice": "woman",
+}  # fmt: skip
+"""Of the voices of flite and Asterisk, for the probes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +70,7 @@ def row(units: Encoded) -> Row:
         "speaker_information": voices.information, "speaker_chance": voices.by_chance or 0.0,
         "speaker_entropy": voices.speaker_entropy,
     }  # fmt: skip
-    return found | _segments(units) | _abx(units.test)
+    return found | _segments(units) | _abx(units.test) | _probes(units.test)
 
 
 def _segments(units: Encoded) -> Row:
@@ -85,9 +93,22 @@ def _cut(streams: Sequence[Stream], codes: np.ndarray, weight: float) -> list[St
 
 def _abx(streams: Sequence[Stream]) -> Row:
     """Triphones, within and across speakers: of bare units, of their vectors, of the vectors before."""
-    items, found = stream_items(streams), {}
+    items = stream_items(streams)
+    found: Row = {"abx_items": len(items)}
     for name in ("one-hot", "quantized", "latents"):
-        for speaker in ("within", "across"):
-            score = abx(streams, items, representation=name, settings=AbxSettings(speaker=speaker))
+        for speaker in ("within", "across")[: len({stream.speaker for stream in streams})]:
+            try:
+                score = abx(streams, items, representation=name, settings=AbxSettings(speaker=speaker))
+            except BadSetting:  # there is too little speech for a triple of triphones
+                continue
             found[f"abx_{name}_{speaker}"] = score.error
-    return {**found, "abx_items": len(items)}
+    return found
+
+
+def _probes(streams: Sequence[Stream]) -> Row:
+    """What small classifiers read from a frame, before and after quantization."""
+    found: Row = {}
+    for score in probes(streams, genders=GENDERS):
+        found[f"probe_{score.target}_{score.kind}_{score.vectors}"] = score.accuracy
+        found[f"probe_{score.target}_majority"] = score.majority
+    return found

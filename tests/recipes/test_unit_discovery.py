@@ -9,8 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from speechvq import Codec
+from speechvq.score.segments import collapse
+from speechvq.score.streams import encode_streams
+from speechvq.score.unit_lists import joint_csv
+from speechvq.score.unit_scores import score_units
 from speechvq.speech.audio import write_audio
-from speechvq.store.manifest import Entry
+from speechvq.store.alignments import align_entries
+from speechvq.store.manifest import Entry, write_manifest
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "unit_discovery"
 CHORDS = {"aa": (700, 1200), "iy": (300, 2300), "s": (4500, 6000), "uw": (320, 900)}
@@ -65,23 +71,107 @@ def test_k_means_finds_what_is_easy(recipe: ModuleType, entries: list[Entry]):
             np.testing.assert_allclose(chosen, apart.min(1), rtol=1e-3, atol=1e-3)
 
 
-def test_the_page_has_a_row_for_each_and_made_rows_stay(
-    recipe: ModuleType,
-    tiny_codec: Path,
-    entries: list[Entry],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_row_of_each_kind_and_the_page(
+    recipe: ModuleType, tiny_codec: Path, entries: list[Entry], tmp_path: Path
 ):
-    monkeypatch.setattr(recipe, "BASELINES", recipe.BASELINES[:1])
-    monkeypatch.setattr(recipe, "read_manifest", lambda path: entries)
-    arguments = (tiny_codec, tmp_path / "speech.jsonl", tmp_path / "out", tmp_path / "results.md")
-    recipe.main(*arguments, train=6, valid=2)
-    rows = json.loads((tmp_path / "out" / "results.json").read_text())
+    manifest = tmp_path / "speech.jsonl"
+    write_manifest(manifest, entries, force=True)
+    rows = []
+    for way in ("codec", "mfcc"):
+        recipe.main(way, tiny_codec, manifest, tmp_path / f"{way}.json", train=6, valid=2)
+        rows.append(json.loads((tmp_path / f"{way}.json").read_text()))
     assert [row["name"] for row in rows] == ["ours", "k-means, mfcc"]
-    page = (tmp_path / "results.md").read_text()
-    assert page.count("| k-means, mfcc |") == page.count("| ours |") == 5
-    made = sorted((tmp_path / "out" / "rows-6-2-12").iterdir())
-    times = [path.stat().st_mtime_ns for path in made]
-    recipe.main(*arguments, train=6, valid=2)
-    assert len(made) == 2
-    assert [path.stat().st_mtime_ns for path in made] == times
+    assert rows[0]["codec"] == Codec.from_pretrained(tiny_codec).fingerprint
+    assert rows[0]["codes"] == rows[1]["codes"] == 32
+    for row in rows:
+        assert row["map_recordings"] == 6
+        for target in ("phone", "speaker"):
+            for kind in ("linear", "mlp"):
+                assert 0 <= row[f"probe_{target}_{kind}_quantized"] <= 1
+    page = importlib.import_module("page")
+    text = page.page(page.Found(rows))
+    assert text.count("| k-means, mfcc |") == text.count("| ours |") == 6
+    assert page.aims(rows)[0][3] == (rows[0]["bitrate"] <= 450)
+
+
+def test_aims_are_met_only_by_what_is_better(recipe: ModuleType):
+    page = importlib.import_module("page")
+    names = ("pnmi", "abx_quantized_across", "abx_one-hot_across")
+    for _ in range(20):
+        rows = [
+            {"name": name, "bitrate": 400 + 100 * np.random.rand()}
+            | dict(zip(names, np.random.rand(3), strict=True))
+            for name in ("ours", "k-means, mfcc", "k-means, log-mel", "k-means, mfcc, normalised")
+        ]
+        met = [met for *_, met in page.aims(rows)]
+        ours, plain, _, normalised = rows
+        wanted = [ours["bitrate"] <= 450]
+        for row in (plain, normalised):
+            wanted += [ours["pnmi"] > row["pnmi"], *(ours[name] < row[name] for name in names[1:])]
+        assert met == wanted
+        assert page.aims([ours, ours | {"name": "mfcc"}])[1][3] is False
+
+
+def test_one_voice_with_few_recordings(
+    recipe: ModuleType, tiny_codec: Path, entries: list[Entry], tmp_path: Path
+):
+    own = [entry for entry in entries if entry.speaker == "low"]
+    dealt = recipe.few(own)
+    assert {e.utterance for e in dealt} == {e.utterance for e in own}
+    test = {e.utterance for e in dealt if e.split == "test"}
+    assert test == {e.utterance for e in own if e.split != "train"}
+    manifest = tmp_path / "speech.jsonl"
+    write_manifest(manifest, entries, force=True)
+    recipe.main("mfcc", tiny_codec, manifest, tmp_path / "row.json", speaker="low")
+    row = json.loads((tmp_path / "row.json").read_text())
+    assert row["recordings"] == len(test)
+    assert "abx_quantized_within" in row
+    assert not any("across" in name or "probe_speaker" in name for name in row)
+
+
+def test_voices_without_phones(recipe: ModuleType, tiny_codec: Path, entries: list[Entry], tmp_path: Path):
+    manifest = tmp_path / "speech.jsonl"
+    write_manifest(manifest, entries, force=True)
+    recorded = importlib.import_module("recorded")
+    recorded.main(tiny_codec, manifest, tmp_path / "voices.json", ["valid", "test"])
+    high, low, both = json.loads((tmp_path / "voices.json").read_text())
+    assert [row["name"] for row in (high, low, both)] == ["high", "low", "all together"]
+    for name in ("recordings", "frames", "seconds"):
+        assert both[name] == pytest.approx(high[name] + low[name])
+    shares = [row["frames"] / both["frames"] for row in (high, low)]
+    apart = sum(share * row["bits_apart"] for share, row in zip(shares, (high, low), strict=True))
+    assert both["speaker_information"] == pytest.approx(apart, abs=1e-6)
+    streams = encode_streams(Codec.from_pretrained(tiny_codec), [e for e in entries if e.split != "train"])
+    longer = sum(run.end - run.start > 1 for stream in streams for run in collapse(stream))
+    assert both["longer"] == pytest.approx(longer / sum(len(collapse(stream)) for stream in streams))
+
+
+def test_runs_are_alike_to_themselves(
+    recipe: ModuleType, tiny_codec: Path, entries: list[Entry], tmp_path: Path
+):
+    manifest = tmp_path / "speech.jsonl"
+    write_manifest(manifest, entries, force=True)
+    alike = importlib.import_module("alike")
+    alike.main(tiny_codec, manifest, tmp_path / "alike.json", others=[tiny_codec], train=6)
+    rows = json.loads((tmp_path / "alike.json").read_text())
+    assert rows[0]["ami"] == pytest.approx(1)
+    assert rows[0]["one_to_one"] == 1
+    seeds = next(row for row in rows if row["name"] == "k-means, mfcc: two seeds")
+    assert 0.2 < seeds["ami"] < 1
+
+
+def test_pictures(recipe: ModuleType, tiny_codec: Path, entries: list[Entry], tmp_path: Path):
+    pictures = importlib.import_module("pictures")
+    some = entries[:4]
+    codec = Codec.from_pretrained(tiny_codec)
+    scores = score_units(encode_streams(codec, some, align_entries(some)), codebook_size=32)
+    (tmp_path / "units.json").write_text(scores.as_json({}))
+    (tmp_path / "joint.csv").write_text(joint_csv(scores.joint))
+    read = pictures.read_joint(tmp_path / "joint.csv")
+    assert (read.phones, read.units) == (scores.joint.phones, scores.joint.units)
+    np.testing.assert_array_equal(read.counts, scores.joint.counts)
+    pictures.main(tiny_codec, tmp_path, tmp_path / "out")
+    for name in pictures.PICTURES:
+        content = (tmp_path / "out" / name).read_bytes()
+        assert content.startswith(b"\x89PNG")
+        assert 2_000 < len(content) < 300_000

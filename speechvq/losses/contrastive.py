@@ -19,8 +19,8 @@ def neighbour_contrast(
     other_BDT: Tensor,
     mask_BT: Tensor | None = None,
     *,
-    near: int = 2,
-    far: int = 6,
+    near: int = 1,
+    far: int = 3,
     temperature: float = 0.2,
 ) -> Tensor:
     """Mean over pairs (t, s), |t - s| <= near, of -log(e^(a_t b_s) / (e^(a_t b_s) + sum_r e^(a_t b_r))).

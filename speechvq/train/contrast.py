@@ -21,9 +21,9 @@ class Contrast:
 
     weight: float = 1.0
     """Of the loss; 0: there is none."""
-    near: float = 0.04
+    near: float = 0.02
     """Seconds within which vectors should be alike."""
-    far: float = 0.12
+    far: float = 0.06
     """Seconds from which on they should not."""
     temperature: float = 0.2
     """The lower, the more the most similar of the others count."""

@@ -1,15 +1,17 @@
 """Training a prior on the codes of a codec that is finished: the codec listens, the prior learns.
 
-"Neural Discrete Representation Learning" (van den Oord et al. 2017, section 3.2). The codes are made as
-they are needed, from the same crops that would train a codec, so that there is nothing to keep.
+"Neural Discrete Representation Learning" (van den Oord et al. 2017, section 3.2). The codec hears every
+recording once, whole, before the first step; what a batch holds in place of a signal are crops of codes.
 """
 
+import importlib
 import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from speechvq.codec import Batch, Codec, Codes
@@ -50,9 +52,8 @@ class PriorObjective(Objective):
 
     def judge(self, product: nn.Module, batch: Batch) -> Outcome:
         """See `Objective.judge`; the one loss is "prior/nll", nats per code."""
-        codes = self.codec.encode(batch.signal, batch.mask)
         assert isinstance(product, Prior)
-        loss = product.loss(codes, batch.condition)
+        loss = product.loss(Codes(batch.signal, batch.mask), batch.condition)
         return Outcome(loss, {"prior/nll": loss.detach().float()}, {}, None)
 
 
@@ -74,12 +75,11 @@ def open_prior(settings: Settings) -> Task:
     if settings.init_from:
         facts["begins with"] = warm_start(prior, settings.init_from)
     facts["objective"] = f"nats per code ({math.log(codec.quantizer.codebook_size):.3f} for a blind guess)"
-    train, valid = (
-        corpus.split(name, hop=codec.encoder.hop, speakers=codec.decoder.speakers)
-        for name in ("train", "valid")
-    )
+    use_gpu = settings.runtime.accelerator != "cpu" and torch.cuda.is_available()
+    hear = importlib.import_module(f"speechvq.{settings.room}.heard").hear
+    heard = hear(corpus.settings, codec, ("train", "valid"), device="cuda" if use_gpu else "cpu")
     media = partial(_dreams, codec, board.spoken)
-    return Task(PriorObjective(prior, codec), train, valid, media, None, facts)
+    return Task(PriorObjective(prior, codec), heard["train"], heard["valid"], media, None, facts)
 
 
 def build_prior(spec: Mapping[str, Any], codec: Codec) -> Prior:
@@ -99,9 +99,8 @@ def build_prior(spec: Mapping[str, Any], codec: Codec) -> Prior:
 def _dreams(codec: Codec, spoken: Any, prior: nn.Module, batch: Batch, *, most: int = 4) -> list[Any]:
     """New codes as long as the batch's, and its recordings gone on with after half; spoken by the codec."""
     assert isinstance(prior, Prior)
-    signal, count = batch.signal[:most], len(batch.signal[:most])
-    condition = {name: values[:most] for name, values in batch.condition.items()}
-    codes = codec.encode(signal, None if batch.mask is None else batch.mask[:most])
+    codes = Codes(batch.signal[:most], None if batch.mask is None else batch.mask[:most])
+    condition, count = {n: values[:most] for n, values in batch.condition.items()}, len(codes.indices)
     grid = tuple(codes.indices.shape[2:])
     shown = spoken(codec, prior.generate(grid, condition, count=count), condition)
     # Of a padded batch, the part that every recording has.

@@ -37,7 +37,7 @@ def test_equals_the_loop_and_sees_no_padding(near, far):
 
 def test_gradients_are_finite_where_there_is_nothing_to_tell_apart():
     a, b = torch.randn(2, 2, 5, 4, requires_grad=True)
-    loss = neighbour_contrast(a, b)  # four places: none is six apart
+    loss = neighbour_contrast(a, b, far=4)  # four places: none is four apart
     assert loss.item() == 0
     loss.backward()
     longer = torch.randn(2, 5, 9, requires_grad=True)

@@ -148,7 +148,7 @@ def test_a_contrast_of_two_views_is_added_by_name(batch):
     with torch.no_grad():  # outside of training the only view is compared with itself
         latents = product.encoder(batch.signal, batch.mask)
         mask = product.encoder.code_mask(batch.mask)
-        expected = 0.5 * neighbour_contrast(latents, latents, mask, near=2, far=5)
+        expected = 0.5 * neighbour_contrast(latents, latents, mask, near=1, far=5)
         found = objective.judge(product, batch).losses["units/contrast"]
     assert torch.allclose(found, expected)
 

@@ -43,29 +43,20 @@ def speak(
     ring_ptr: tl.tensor,  # float32 (places, N, R): dilation + 1 places a layer
     level_ptr: tl.tensor,  # int32 (N,): the level before the first; gets the last
     levels_ptr: tl.tensor,  # int32 (N, T): gets the levels from first to before last
-    N: tl.tensor,
-    T: tl.tensor,
-    F: tl.tensor,
-    first: tl.tensor,
-    last: tl.tensor,
+    forced_ptr: tl.tensor,  # int32 (N, T): what counts as said in place of what was drawn, if FORCED
+    logits_ptr: tl.tensor,  # float32 (N, T, A): gets what the network says, if HEARD
+    N: tl.tensor, T: tl.tensor, F: tl.tensor, first: tl.tensor, last: tl.tensor,
     time: tl.tensor,  # samples spoken before the T
-    hop: tl.tensor,
-    temperature: tl.tensor,
-    LAYERS: tl.constexpr,
-    CYCLE: tl.constexpr,
-    R: tl.constexpr,
-    G: tl.constexpr,
-    S: tl.constexpr,
-    P: tl.constexpr,
-    A: tl.constexpr,
-    U: tl.constexpr,
-    CHUNK: tl.constexpr,
+    hop: tl.tensor, temperature: tl.tensor,
+    LAYERS: tl.constexpr, CYCLE: tl.constexpr,
+    R: tl.constexpr, G: tl.constexpr, S: tl.constexpr, P: tl.constexpr, A: tl.constexpr,
+    U: tl.constexpr, CHUNK: tl.constexpr,
     POST: tl.constexpr,  # post channels of one turn
     SPLIT: tl.constexpr,  # weights are bfloat16
-    GREEDY: tl.constexpr,  # temperature 0
-    TOP_K: tl.constexpr,
     STAGES: tl.constexpr,
-) -> None:
+    GREEDY: tl.constexpr,  # temperature 0
+    TOP_K: tl.constexpr, FORCED: tl.constexpr, HEARD: tl.constexpr,
+) -> None:  # fmt: skip
     """Samples ``first`` to before ``last`` of all utterances."""
     n = tl.program_id(0) * U + tl.arange(0, U)
     real = n < N
@@ -87,6 +78,11 @@ def speak(
         uniform = tl.load(uniforms_ptr + n * T + t, mask=real, other=0.0)
         level = drawn(logits, uniform, temperature, A, U, GREEDY, TOP_K)
         tl.store(levels_ptr + n * T + t, level, mask=real)
+        if HEARD:
+            heard = logits_ptr + ((n * T + t) * A)[None, :] + tl.arange(0, A)[:, None]
+            tl.store(heard, logits, mask=real[None, :])
+        if FORCED:
+            level = tl.load(forced_ptr + n * T + t, mask=real, other=0)
         t += 1
     tl.store(level_ptr + n, level, mask=real)
 

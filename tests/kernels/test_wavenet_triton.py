@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from speechvq.errors import BadSetting
-from speechvq.kernels import wavenet_triton
-from speechvq.kernels.wavenet_triton import Tile, decode, takes, tile, usable
-from speechvq.kernels.wavenet_weights import Past, Weights
-from speechvq.nets.wavenet import Stack, WaveNet
+from speechvq.kernels import wavenet_plain, wavenet_triton
+from speechvq.kernels.wavenet_plain import Draw, Network, start
+from speechvq.kernels.wavenet_triton import STORAGES, Tile, TritonWaveNet, takes, tile, usable
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -30,9 +29,17 @@ def run(*command, **environment):
     return done.stdout
 
 
-def weights(dtype=torch.bfloat16, levels=256, **stack):
-    net = WaveNet(Stack(**{"layers": 20, "stacks": 2} | stack), levels)
-    return Weights.of(net, torch.randn(levels, net.stack.residual)).to("cpu", dtype)
+def network(R=64, G=64, S=256, P=256, A=256, *, taps=2, layers=20, cycle=10):
+    shapes = {
+        "enter": (A, R), "dilated": (layers, taps * R, 2 * G), "residual": (layers, G, R),
+        "residual_bias": (layers, R), "skip": (layers * G, S), "skip_bias": (S,), "post": (S, P),
+        "post_bias": (P,), "last": (P, A), "last_bias": (A,),
+    }  # fmt: skip
+    tensors = {
+        name: torch.randn(shape) / shape[-2 if len(shape) > 1 else -1] ** 0.5
+        for name, shape in shapes.items()
+    }
+    return Network(**tensors, dilations=tuple(2 ** (i % cycle) for i in range(layers)), levels=A)
 
 
 @needs_triton
@@ -59,7 +66,7 @@ def test_imports_and_declines_without_triton():
 import sys
 sys.modules["triton"] = None
 import torch
-from speechvq.kernels import wavenet_triton
+from speechvq.kernels import wavenet_plain, wavenet_triton
 assert not wavenet_triton.usable(torch.device("cpu"))
 assert "speechvq.kernels.wavenet_triton_kernels" not in sys.modules
 """
@@ -68,55 +75,56 @@ assert "speechvq.kernels.wavenet_triton_kernels" not in sys.modules
 
 
 def test_networks_it_does_not_take_are_named_with_the_reason():
-    assert takes(weights()) is None
-    assert takes(weights(torch.float32, layers=40, stacks=4)) is None
-    assert "not all powers of two" in str(takes(weights(residual=48)))
-    assert "not all powers of two" in str(takes(weights(levels=30)))
-    assert "kernel is 3 wide" in str(takes(weights(kernel=3)))
-    assert "float16" in str(takes(weights(torch.float16)))
-    odd = replace(weights(layers=4, stacks=2), dilations=(1, 2, 4, 3))
+    assert takes(network()) is None
+    assert takes(network(layers=40)) is None
+    assert "not all powers of two" in str(takes(network(R=48)))
+    assert "not all powers of two" in str(takes(network(A=30)))
+    assert "kernel is 3 wide" in str(takes(network(taps=3)))
+    assert "top-p" in str(takes(network(), Draw(top_p=0.9)))
+    odd = replace(network(layers=4), dilations=(1, 2, 4, 3))
     assert "dilations are not" in str(takes(odd))
-    w = weights(kernel=3)
-    with pytest.raises(BadSetting, match="kernel is 3 wide, not 2; use the CUDA graph"):
-        decode(w, torch.zeros(1, 1, 20, 128), torch.zeros(1, 4), Past.start(w, 1), hop=4)
-    w = weights()
-    with pytest.raises(ValueError, match="5 samples do not fit 1 columns"):
-        decode(w, torch.zeros(1, 1, 20, 128), torch.zeros(1, 5), Past.start(w, 1), hop=4)
+    assert "mixtures" in str(takes(replace(odd, mixtures=10)))
+
+
+def test_what_cannot_be_is_refused_in_a_sentence():
+    with pytest.raises(BadSetting, match="speak for this WaveNet: its kernel is 3 wide, not 2"):
+        TritonWaveNet(network(taps=3), device="cpu")
+    with pytest.raises(BadSetting, match="'int4'; choose one of bfloat16, float32"):
+        TritonWaveNet(network(), storage="int4", device="cpu")
+    kernel, past = TritonWaveNet(network(), device="cpu"), start(network(), torch.zeros(1, dtype=torch.int64))
+    with pytest.raises(ValueError, match="5 samples cannot share 2 columns"):
+        kernel.decode(past, torch.zeros(1, 20, 128, 2), torch.zeros(1, 5, 1))
+    with pytest.raises(BadSetting, match="top-p"):
+        kernel.decode(past, torch.zeros(1, 20, 128, 1), torch.zeros(1, 5, 1), Draw(top_p=0.5))
 
 
 @pytest.mark.parametrize(("batch", "utterances"), [(1, 8), (132, 8), (1024, 8), (1057, 16), (10000, 32)])
 def test_tiles(batch, utterances):
-    for dtype in wavenet_triton.DTYPES:
+    for storage, dtype in STORAGES.items():
         for gate in (32, 64, 128):
-            w = weights(dtype, gate=gate)
-            chosen = tile(w, batch, processors=132)
+            chosen = tile(network(G=gate), batch, storage=storage, processors=132)
             assert chosen.utterances == utterances
             assert gate % chosen.chunk == 0
-            held = chosen.stages * chosen.chunk * (5 * 64 + 256) * w.dilated.element_size()
+            held = chosen.stages * chosen.chunk * (5 * 64 + 256) * dtype.itemsize
             assert held <= wavenet_triton.SHARED or chosen.stages == 1
 
 
-def test_weights_are_those_of_the_network():
-    net = WaveNet(Stack(layers=6, stacks=2, residual=32, gate=16, skip=64, post=128, kernel=3), 256)
-    w = Weights.of(net, torch.randn(256, 32))
-    assert w.channels == (32, 16, 64, 128, 256)
-    assert (w.layers, w.taps, w.dilations) == (6, 3, (1, 2, 4, 1, 2, 4))
-    assert torch.equal(w.dilated[2, 0], net.dilated[2].weight[:, :, 0])
-    # Every weight of a layer but the gates' bias and the conditions is multiplied once a sample.
-    assert w.numbers == 6 * (3 * 32 * 32 + 16 * (32 + 64)) + 64 * 128 + 128 * 256
-    assert Past.start(w, 5).rings.shape == (2 * 14 + 6, 5, 32)
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("dtype", wavenet_triton.DTYPES)
-def test_on_a_gpu(dtype):
-    """Against the plain step on the same device: nearly every level, for a while, is the same."""
-    from speechvq.kernels.wavenet_graph import Step
-
-    w = weights(dtype).to("cuda")
-    conditions, uniforms = torch.randn(9, 4, 20, 128, device="cuda"), torch.rand(9, 64, device="cuda")
-    levels = decode(w, conditions, uniforms, Past.start(w, 9), hop=16)
-    want = Step(w.to("cuda", torch.float32), 9).decode(conditions, uniforms, Past.start(w, 9), hop=16)
-    assert (levels == want).float().mean() > 0.8
-    again = decode(w, conditions, uniforms, Past.start(w, 9), hop=16, tile=Tile(16, 32, 4, 1))
-    assert (levels == again).float().mean() > 0.8
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("run", [None, Tile(16, 32, 4, 1)])
+def test_on_a_gpu(storage, run):
+    """After the same past the network says what it says in double precision."""
+    net = network()
+    rounded = {
+        k: v.to(STORAGES[storage]).float() for k, v in net.tensors.items() if v.dim() > 1 and k != "enter"
+    }
+    net = replace(net, **{k: v for k, v in rounded.items() if k != "residual_bias"})
+    conditions, uniforms = torch.randn(9, 20, 128, 4), torch.rand(9, 48, 1)
+    kernel = TritonWaveNet(net, storage=storage, tile=run)
+    before = torch.full((9,), 128)
+    said = kernel.decode(start(net, before), conditions, uniforms, logits=True)
+    plain = net.to(torch.float64)
+    forced = said.steps.cpu()
+    want = wavenet_plain.decode(plain, start(plain, before), conditions.double(), uniforms, forced_NT=forced)
+    assert (said.logits.cpu() - want.logits).abs().max() < 1e-3 * want.logits.abs().max()
+    assert (forced != want.steps).float().mean() < 0.01

@@ -15,7 +15,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from speechvq.kernels import wavenet_triton, wavenet_triton_kernels
-from speechvq.kernels.wavenet_weights import Weights
+from speechvq.kernels.wavenet_plain import Network
 
 SHAPES = {
     "32-64-256": (32, 64, 256, 256),
@@ -27,31 +27,34 @@ SHAPES = {
 }
 """Residual, gate, skip and post channels; both readings of the sets that nv-wavenet was tested with."""
 RUNS = [
-    *((name, torch.bfloat16, 1, {}) for name in SHAPES if name.endswith("-256")),
-    ("64-64-128", torch.bfloat16, 4096, {"TOP_K": 20}),
-    ("32-32-128", torch.float32, 1, {"GREEDY": True}),
-    ("128-128-256", torch.float32, 1, {}),
+    *((name, "bfloat16", 1, {}) for name in SHAPES if name.endswith("-256")),
+    ("64-64-128", "bfloat16", 4096, {"TOP_K": 20}),
+    ("32-32-128", "float32", 1, {"GREEDY": True}),
+    ("128-128-256", "float32", 1, {}),
 ]
 
 
-def weights(R, G, S, P, dtype, *, layers=20, cycle=10, A=256):
+def network(R, G, S, P, *, layers=20, cycle=10, A=256):
     """Zeros of these shapes."""
     shapes = {
-        "enter": (A, R), "dilated": (layers, 2, 2 * G, R), "residual": (layers, R, G),
-        "residual_bias": (layers, R), "skip": (layers, S, G), "skip_bias": (S,), "post": (P, S),
-        "post_bias": (P,), "out": (A, P), "out_bias": (A,),
+        "enter": (A, R), "dilated": (layers, 2 * R, 2 * G), "residual": (layers, G, R),
+        "residual_bias": (layers, R), "skip": (layers * G, S), "skip_bias": (S,), "post": (S, P),
+        "post_bias": (P,), "last": (P, A), "last_bias": (A,),
     }  # fmt: skip
     zeros = {name: torch.zeros(shape) for name, shape in shapes.items()}
-    return Weights(**zeros, dilations=tuple(2 ** (i % cycle) for i in range(layers))).to("cpu", dtype)
+    return Network(**zeros, dilations=tuple(2 ** (i % cycle) for i in range(layers)), levels=A)
 
 
-def compiled(w, batch, sampling):
+def compiled(net, storage, batch, sampling):
     """The kernel for a network and a batch."""
     kernel = wavenet_triton_kernels.speak
-    tile = wavenet_triton.tile(w, batch, processors=132)
-    constants = tile.constants(w) | {"GREEDY": False, "TOP_K": 0} | sampling
-    m = "*bf16" if w.dilated.dtype == torch.bfloat16 else "*fp32"
-    types = f"*fp32 {m} {m} *fp32 {m} *fp32 {m} *fp32 {m} *fp32 *fp32 *fp32 *fp32 *i32 *i32".split()
+    tile = wavenet_triton.tile(net, batch, storage=storage, processors=132)
+    constants = {"GREEDY": False, "TOP_K": 0, "FORCED": False, "HEARD": False}
+    constants |= tile.constants(net, storage) | sampling
+    m = "*bf16" if storage == "bfloat16" else "*fp32"
+    types = (
+        f"*fp32 {m} {m} *fp32 {m} *fp32 {m} *fp32 {m} *fp32 *fp32 *fp32 *fp32 *i32 *i32 *i32 *fp32".split()
+    )
     signature = dict(zip(kernel.arg_names, [*types, *["i32"] * 7, "fp32"], strict=False))
     signature |= dict.fromkeys(constants, "constexpr")
     signature = {argument: signature[argument] for argument in kernel.arg_names}
@@ -73,18 +76,11 @@ def registers(ptx):
 
 def main():
     """Every shape."""
-    for name, dtype, batch, sampling in RUNS:
-        kernel = compiled(weights(*SHAPES[name], dtype), batch, sampling)
+    for name, storage, batch, sampling in RUNS:
+        kernel = compiled(network(*SHAPES[name]), storage, batch, sampling)
         ptx = kernel.asm["ptx"]
         products = ptx.count("wgmma.mma_async") + ptx.count("mma.sync")
-        print(
-            f"{name}-{str(dtype)[6:]}",
-            kernel.metadata.shared,
-            *registers(ptx),
-            products,
-            ptx.count("cp.async.c"),
-            flush=True,
-        )
+        print(f"{name}-{storage}", kernel.metadata.shared, *registers(ptx), products, ptx.count("cp.async.c"))
 
 
 if __name__ == "__main__":

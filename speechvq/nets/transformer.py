@@ -65,14 +65,14 @@ class Cache:
     """Keys and values of the places seen so far.
 
     Attributes:
-        kept: one buffer a block, (2, B, heads, length, D / heads), keys first.
+        kept: one buffer a block, (B, 2, heads, length, D / heads), keys first.
         turns: what `Transformer` turns keys by at each of the ``length`` places; None if it does not.
         place: places seen.
     """
 
     def __init__(self, depth: Depth, batch: int, length: int, like: Tensor) -> None:
         """Room for ``length`` places of ``batch`` sequences, of the device and type of ``like``."""
-        shape = (2, batch, depth.heads, length, depth.width // depth.heads)
+        shape = (batch, 2, depth.heads, length, depth.width // depth.heads)
         self.kept = [like.new_zeros(shape) for _ in range(depth.layers)]
         self.turns = _turns(depth, length, like.device)
         self.place = 0
@@ -108,10 +108,10 @@ class Block(nn.Module):
         v = looks[2]
         if kept is not None:
             end = place + count
-            kept[0, :, :, place:end] = k
-            kept[1, :, :, place:end] = v
+            kept[:, 0, :, place:end] = k
+            kept[:, 1, :, place:end] = v
             first = max(0, place + 1 - self.reach)  # that any of them sees
-            k, v = kept[:, :, :, first:end].unbind(0)
+            k, v = kept[:, :, :, first:end].unbind(1)
         seen = _attention(q, k, v, self.reach).transpose(1, 2).reshape(batch, count, width)
         x = x + self._dropped(self.bring(seen))
         return x + self._dropped(self.narrow(F.gelu(self.widen(self.between(x)))))
@@ -145,7 +145,7 @@ class Transformer(nn.Module):
         Raises:
             BadSetting: longer than the learned positions.
         """
-        self._check(length)
+        self.check(length)
         return Cache(self.depth, batch, length, self.last.weight)
 
     def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
@@ -164,7 +164,7 @@ class Transformer(nn.Module):
         begin = 0 if cache is None else cache.place
         end = begin + x.shape[1]
         if self.places is not None:
-            self._check(end)
+            self.check(end)
             x = x + self.places.weight[begin:end]
         turns = _turns(self.depth, end, x.device) if cache is None else cache.turns
         turn = None if turns is None else turns[begin:end]
@@ -174,7 +174,8 @@ class Transformer(nn.Module):
             cache.place = end
         return self.last(x)
 
-    def _check(self, length: int) -> None:
+    def check(self, length: int) -> None:
+        """Raise `BadSetting` if a sequence of ``length`` is longer than the learned positions."""
         if self.places is not None and length > self.depth.reach:
             raise BadSetting(
                 f"{length} places are more than the {self.depth.reach} that this transformer learned "

@@ -8,12 +8,12 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from speechvq.codec import Codes, evaluating
 from speechvq.errors import BadSetting
 from speechvq.nets.sampling import Sampling
-from speechvq.nets.transformer import Cache, Depth, Transformer
+from speechvq.nets.transformer import Depth, Transformer
+from speechvq.nets.transformer_step import Steps
 from speechvq.prior.base import PRIORS, Prior
 from speechvq.prior.row import given_tokens, row_nats, write_row
 from speechvq.prior.sampling import Steering
@@ -126,13 +126,20 @@ class _Reader:
 
     def __init__(self, prior: TransformerPrior, voice: Tensor | None, *, places: int) -> None:
         self.prior, self.voice, self.places = prior, voice, places
-        self.cache: Cache | None = None
+        self.steps, self.cache = Steps(prior.net), None
         size = prior.codebook_size
-        self.leave = list(zip(prior.leave.weight.split(size), prior.leave.bias.split(size), strict=True))
+        weight, bias = prior.leave.weight.detach(), prior.leave.bias.detach()
+        weights = [part.T.contiguous() for part in weight.split(size)]
+        self.leave = list(zip(bias.split(size), weights, strict=True))
 
     def read(self, tokens: Tensor) -> Tensor:
         """See `speechvq.prior.row.Reader`."""
         if self.cache is None:
             self.cache = self.prior.net.start(len(tokens), self.places)
-        h = self.prior.net(self.prior._inputs(tokens, self.voice), self.cache)[:, -1]
-        return F.linear(h, *self.leave[(self.cache.place - 1) % self.prior.num_codebooks])
+        if tokens.shape[1] == 1:
+            x = self.prior.enter.weight[tokens[:, 0]]
+            h = self.steps.step(x if self.voice is None else x + self.voice, self.cache)
+        else:
+            h = self.prior.net(self.prior._inputs(tokens, self.voice), self.cache)[:, -1]
+        bias, weight = self.leave[(self.cache.place - 1) % self.prior.num_codebooks]
+        return torch.addmm(bias, h, weight)

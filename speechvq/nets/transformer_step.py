@@ -1,0 +1,87 @@
+"""The transformer one place at a time, with the weights laid out for it and without gradients.
+
+The same sums as in `speechvq.nets.transformer`. A product with one row reads every weight once, so what
+counts is the order in which it is read: as (inputs, outputs) that is as fast as memory gives it. Keys
+and values are turned and kept in one go, the values by an angle of nothing.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from speechvq.nets.transformer import Block, Cache, Transformer
+
+
+class Steps:
+    """A snapshot of a network: make it anew after the network was trained further."""
+
+    def __init__(self, net: Transformer) -> None:
+        """Lay out the weights of ``net``, on its device."""
+        self.net, self.reach, self.width = net, net.depth.reach, net.depth.width
+        with torch.no_grad():
+            self.blocks = [_Laid(block) for block in net.blocks if isinstance(block, Block)]
+
+    @torch.no_grad()
+    def step(self, x: Tensor, cache: Cache) -> Tensor:
+        """The output of the next place; the cache moves on.
+
+        Args:
+            x: (R, D) input.
+            cache: from `Transformer.start`, with room for one place more.
+
+        Returns:
+            (R, D).
+
+        Raises:
+            BadSetting: beyond the learned positions.
+        """
+        place, turn = cache.place, None
+        if self.net.places is not None:
+            self.net.check(place + 1)
+            x = x + self.net.places.weight[place]
+        if cache.turns is not None:
+            turn = cache.turns[place]
+            turn = torch.stack([turn, turn, torch.ones_like(turn)])[:, None]
+        first = max(0, place + 1 - self.reach)
+        for block, kept in zip(self.blocks, cache.kept, strict=True):
+            x = block.step(x, turn, kept, first, place)
+        cache.place = place + 1
+        return self.net.last(x)
+
+
+class _Laid:
+    """One block."""
+
+    def __init__(self, block: Block) -> None:
+        self.heads, self.before, self.between = block.heads, _norm(block.before), _norm(block.between)
+        self.look, self.bring = _laid(block.look), _laid(block.bring)
+        self.widen, self.narrow = _laid(block.widen), _laid(block.narrow)
+
+    def step(self, x: Tensor, turn: Tensor | None, kept: Tensor, first: int, place: int) -> Tensor:
+        """(R, D) to (R, D); ``turn`` is (3, 1, D / heads / 2), ``first`` the first place that is seen."""
+        weight, bias = self.look
+        looks = torch.addmm(bias, F.layer_norm(x, *self.before), weight)
+        if turn is None:
+            looks = looks.view(len(x), 3, self.heads, -1)
+        else:
+            pairs = torch.view_as_complex(looks.float().view(len(x), 3, self.heads, -1, 2))
+            looks = torch.view_as_real(pairs * turn).flatten(3).to(kept.dtype)
+        kept[:, :, :, place] = looks[:, 1:]
+        k, v = kept[:, :, :, first : place + 1].unbind(1)
+        seen = F.scaled_dot_product_attention(looks[:, 0, :, None].to(kept.dtype), k, v)
+        weight, bias = self.bring
+        x = torch.addmm(x, seen.reshape(x.shape), weight).add_(bias)
+        weight, bias = self.widen
+        wide = F.gelu(torch.addmm(bias, F.layer_norm(x, *self.between), weight))
+        weight, bias = self.narrow
+        return torch.addmm(x, wide, weight).add_(bias)
+
+
+def _laid(layer: nn.Linear) -> tuple[Tensor, Tensor]:
+    """A layer's weight (inputs, outputs), one row after the other in memory, and its bias."""
+    return layer.weight.detach().T.contiguous(), layer.bias.detach()
+
+
+def _norm(norm: nn.LayerNorm) -> tuple[tuple[int, ...], Tensor, Tensor, float]:
+    """What `torch.nn.functional.layer_norm` takes after its input."""
+    return norm.normalized_shape, norm.weight.detach(), norm.bias.detach(), norm.eps

@@ -74,17 +74,15 @@ def run(stages: Sequence[Stage], folder: Path, slots: int) -> None:
     running: dict[Future[str], Stage] = {}
     with ThreadPoolExecutor(slots) as pool:
         while waiting or running:
-            ready = [s for s in waiting if done.issuperset(s.after)][: slots - len(running)]
-            for stage in ready:
-                waiting.remove(stage)
-                if _is_done(stage, folder):
+            while there := [s for s in waiting if done.issuperset(s.after) and _is_done(s, folder)]:
+                for stage in there:
                     print(f"kept    {stage.name}", flush=True)
+                    waiting.remove(stage)
                     done.add(stage.name)
                     kept = True
-                else:
-                    running[pool.submit(_do, stage, folder, slots)] = stage
-            if not running:
-                continue
+            for stage in [s for s in waiting if done.issuperset(s.after)][: slots - len(running)]:
+                waiting.remove(stage)
+                running[pool.submit(_do, stage, folder, slots)] = stage
             for future in wait(running, return_when=FIRST_COMPLETED)[0]:
                 stage = running.pop(future)
                 if not (why := future.result()):

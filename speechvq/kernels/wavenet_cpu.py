@@ -4,10 +4,10 @@ The library (``src/wavenet*``, compiled by `speechvq.kernels.build`) carries one
 instruction set (generic, avx2, avx512) and takes the fastest that this processor has; SPEECHVQ_KERNEL
 names another, or "plain" for none of them. Calls let other Python threads run.
 
-What it says agrees with float64 to 1e-4 of the size of the logits with weights stored whole (float32)
-or cut to 24 bits (float24: 16 digits, errors below 1e-5), so that samples are equal but where a uniform
-number lies within 1e-5 of the edge between two levels. bfloat16 halves the memory of the weights and
-errs by about 1e-2.
+What it says agrees with float64 to 1e-4 of the largest logit. With weights stored whole (float32) samples
+are equal but where a uniform number lies within 1e-5 of the edge between two levels; cut to 24 bits
+(float24), within 1e-4. bfloat16 errs by some percent: its logits are those of weights rounded to 8 bits.
+A row of a batch is in every bit what it is alone, and a stream what the whole is.
 """
 
 import ctypes

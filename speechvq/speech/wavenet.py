@@ -17,10 +17,12 @@ from speechvq.codec import DECODERS, Batch, Decoder, Reconstruction
 from speechvq.errors import BadSetting
 from speechvq.losses.likelihood import masked_mean
 from speechvq.nets.condition import SpeakerCondition, TimeJitter
-from speechvq.nets.sampling import Sampling, Uniforms
-from speechvq.nets.wavenet import Incremental, Stack, WaveNet
+from speechvq.nets.sampling import Uniforms
+from speechvq.nets.wavenet import Stack, WaveNet
 from speechvq.speech.amplitudes import Amplitudes, Output, amplitudes
 from speechvq.speech.samplewise import check_options, fit, sampling_of, windows
+from speechvq.speech.utterances import Speech, Utterances
+from speechvq.speech.wavenet_backend import speech
 
 STACKS = {
     "tiny": Stack(layers=12, stacks=2, residual=32, gate=32, skip=64, post=64),
@@ -30,9 +32,19 @@ STACKS = {
 }
 
 
+OPTIONS = ("speaker", "sampling", "seed", "backend", "storage")
+"""Of `WaveNetDecoder.generate` and `WaveNetDecoder.stream`."""
+PIECE = 1600
+"""Samples of an utterance that are made in one go, about."""
+
+
 @DECODERS.register("wavenet")
 class WaveNetDecoder(Decoder):
-    """Codes and a voice to a waveform, sample by sample: the paper's quality, far from real time."""
+    """Codes and a voice to a waveform, sample by sample: the paper's quality.
+
+    Attributes:
+        backend: who spoke last ("native", "triton", "torch"); None before the first time.
+    """
 
     def __init__(
         self,
@@ -68,6 +80,7 @@ class WaveNetDecoder(Decoder):
         if hop < 1 or window < 0:
             raise BadSetting(f"hop is {hop} and window {window}; hop must be at least 1, window at least 0")
         self.dim, self.hop, self.speakers, self.window = dim, hop, tuple(speakers), window
+        self.backend: str | None = None
         self.voice = SpeakerCondition(self.speakers, voice_channels) if speakers else None
         self.jitter = TimeJitter(jitter)
         self.context = nn.Conv1d(dim, cond_channels, 3, padding=1)
@@ -111,26 +124,27 @@ class WaveNetDecoder(Decoder):
             sampling: a `Sampling`; temperature 1 by default.
             seed: in place of the sampling's.
             progress: show a progress bar.
+            backend: who speaks, as `wavenet_backend.speech` has them; by default the fastest present.
+            storage: how the backend holds the weights ("float24", "float32", "bfloat16" on a CPU).
         """
-        check_options("WaveNet", options, "speaker", "sampling", "seed", "progress")
+        check_options("WaveNet", options, *OPTIONS, "progress")
         batch, _, length = vectors.shape
         if mask is None:
             mask = torch.ones(batch, length, dtype=torch.bool, device=vectors.device)
         lengths, order = mask.sum(1).sort(descending=True, stable=True)
         local = self.context(vectors * mask[:, None])[order]
-        voice = self._voice(options.get("speaker"), batch)
-        voice = voice[order] if voice is not None else None
-        uniforms = Uniforms(sampling_of(options).seed, batch)
-        uniforms.streams = [uniforms.streams[row] for row in order.tolist()]
-        speech = Speech(self, voice, sampling_of(options), uniforms)
+        speaking = self._begin(batch, options, order)
         wave = vectors.new_zeros(batch, length * self.hop, dtype=torch.float32)
         total, hidden = int(lengths.sum()) * self.hop, not options.get("progress")
         with tqdm(total=total, unit=" samples", disable=hidden) as bar:
-            for place in range(max(lengths.tolist(), default=0)):
-                rows = int((lengths > place).sum())
-                piece = speech.say(local[:rows, :, place : place + 1])
-                wave[order[:rows], place * self.hop : (place + 1) * self.hop] = piece
+            place = 0
+            while rows := int((lengths > place).sum()):
+                # As far as all of these rows go, but not so far that the bar or an interrupt waits.
+                stop = min(place + max(1, PIECE // self.hop), int(lengths[rows - 1]))
+                piece = speaking.say(local[:rows, :, place:stop])
+                wave[order[:rows], place * self.hop : stop * self.hop] = piece
                 bar.update(piece.numel())
+                place = stop
         return wave[:, None]
 
     @torch.no_grad()
@@ -140,20 +154,29 @@ class WaveNetDecoder(Decoder):
         The pieces together are what `generate` makes of the whole; the options are its own but progress.
         The sound of a code waits for the next code, which the convolution over the codes sees.
         """
-        check_options("WaveNet", options, "speaker", "sampling", "seed")
-        speech, held = None, None
+        check_options("WaveNet", options, *OPTIONS)
+        speaking, held = None, None
         for piece in vectors:
-            if speech is None or held is None:
-                sampling = sampling_of(options)
-                voice = self._voice(options.get("speaker"), len(piece))
-                speech = Speech(self, voice, sampling, Uniforms(sampling.seed, len(piece)))
+            if speaking is None or held is None:
+                speaking = self._begin(len(piece), options)
                 held = torch.zeros_like(piece[:, :, :1])  # left of the first code
             held = torch.cat([held, piece], dim=2)
             if held.shape[2] > 2:
-                yield speech.say(self._context(held))[:, None]
+                yield speaking.say(self._context(held))[:, None]
                 held = held[:, :, -2:]
-        if speech is not None and held is not None and held.shape[2] > 1:
-            yield speech.say(self._context(F.pad(held, (0, 1))))[:, None]
+        if speaking is not None and held is not None and held.shape[2] > 1:
+            yield speaking.say(self._context(F.pad(held, (0, 1))))[:, None]
+
+    def _begin(self, batch: int, options: dict[str, Any], order: Tensor | None = None) -> Speech:
+        """The beginning of ``batch`` utterances, in the order ``order`` of the rows they came in."""
+        sampling, voice = sampling_of(options), self._voice(options.get("speaker"), batch)
+        uniforms = Uniforms(sampling.seed, batch)
+        if order is not None:
+            voice = voice[order] if voice is not None else None
+            uniforms.streams = [uniforms.streams[row] for row in order.tolist()]
+        utterances = Utterances(self.net, self.amplitudes, self.hop, voice, sampling, uniforms)
+        speaking, self.backend = speech(utterances, options.get("backend"), options.get("storage"))
+        return speaking
 
     def _context(self, vectors: Tensor) -> Tensor:
         """The convolution where both neighbours are known: (B, D, t) to (B, C, t - 2)."""
@@ -168,35 +191,3 @@ class WaveNetDecoder(Decoder):
         if speaker is None:
             raise BadSetting(f"which voice? give speaker=, one of {', '.join(self.speakers)}")
         return self.voice(speaker).expand(batch, -1)
-
-
-class Speech:
-    """A batch of utterances being spoken: the network's past, the last samples, the noise."""
-
-    def __init__(
-        self, decoder: WaveNetDecoder, voice: Tensor | None, sampling: Sampling, uniforms: Uniforms
-    ) -> None:
-        """At the beginning, with one stream of ``uniforms`` and one row of ``voice`` per utterance."""
-        self.decoder, self.voice, self.sampling, self.uniforms = decoder, voice, sampling, uniforms
-        self.network = Incremental(decoder.net)
-        self.steps = decoder._silence(len(uniforms.streams))
-        self.state = self.network.start(len(self.steps))
-
-    def say(self, local: Tensor) -> Tensor:
-        """The next samples (n, t * hop) of the first n utterances, from the context (n, C, t) of their codes.
-
-        Utterances beyond the first n have ended and leave.
-        """
-        rows, hop, made = len(local), self.decoder.hop, []
-        if rows < len(self.steps):
-            self.steps, self.state = self.steps[:rows], self.state.rows(rows)
-        voice = None if self.voice is None else self.voice[:rows]
-        draws = self.decoder.amplitudes.draws
-        for column in self.decoder.net.conditions(local, voice).unbind(-1):
-            column = column.contiguous()
-            uniforms = self.uniforms.draw(hop * draws, rows).to(local.device).view(rows, hop, draws)
-            for now in range(hop):
-                output = self.network.step(self.decoder.amplitudes(self.steps)[:, :, 0], column, self.state)
-                self.steps = self.decoder.amplitudes.draw(output, self.sampling, uniforms[:, now])[:, None]
-                made.append(self.steps)
-        return self.decoder.amplitudes.wave(torch.cat(made, dim=1))

@@ -76,7 +76,10 @@ def row(units: Encoded) -> Row:
 def _segments(units: Encoded) -> Row:
     """Boundaries of the runs, and after duration-penalised segmentation."""
     runs = boundary_scores(units.test)
-    error = float(np.mean([((s.latents - s.quantized) ** 2).sum(1).mean() for s in units.valid]))
+    vectors = [(s.latents, s.quantized) for s in units.valid]
+    error = float(
+        np.mean([((a - b) ** 2).sum(1).mean() for a, b in vectors if a is not None and b is not None])
+    )
     ways = {w: boundary_scores(_cut(units.valid, units.codes, w * error)).r_value for w in WEIGHTS}
     weight = max(ways, key=lambda w: ways[w])
     cut = boundary_scores(_cut(units.test, units.codes, weight * error))

@@ -98,7 +98,7 @@ def codes(vectors_KD: np.ndarray, rows: Sequence[dict[str, Any]]) -> Figure:
         if own:
             axes.plot(*xy_K2[own].T, "o", color=colour, alpha=0.35, markersize=9, label=name)
     for unit, phone in best.items():
-        axes.annotate(phone, xy_K2[unit], ha="center", va="center", fontsize=6)
+        axes.annotate(phone, tuple(xy_K2[unit]), ha="center", va="center", fontsize=6)
     held = (spread[:2] ** 2).sum() / (spread**2).sum()
     axes.set_xlabel(f"these two directions hold {held:.0%} of the variance of the code vectors")
     axes.set_xticks([])

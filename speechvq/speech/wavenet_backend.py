@@ -2,8 +2,8 @@
 
 All are given the same weights and the same noise and make the same samples, up to near ties: where a
 uniform number lies near the edge between two levels (1e-5 with float32 weights, 1e-4 with float24),
-rounding may decide otherwise, and what follows then is another take of the same speech. A row of a batch is what it would be alone, and a
-stream what the whole would be, with one and the same backend.
+rounding may decide otherwise, and what follows then is another take of the same speech. With one and the
+same backend a row of a batch is what it would be alone, and a stream what the whole would be.
 """
 
 import logging

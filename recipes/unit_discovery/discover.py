@@ -1,6 +1,6 @@
 """All of the recipe's stages, and results.md from what they made.
 
-python discover.py [CODEC] [--seeds] [--train 60 --valid 8]
+python discover.py [CODEC] [--seeds] [--prior] [--train 60 --valid 8]
 """
 
 import argparse
@@ -37,6 +37,7 @@ def main(
     train: int = TRAIN,
     valid: int = VALID,
     seeds: bool = False,
+    prior: bool = False,
     slots: int = 2,
 ) -> None:
     """Run what is not done, write ``OUT/results.md``."""
@@ -44,10 +45,11 @@ def main(
     name, size = model.fingerprint[:8], model.quantizer.codebook_size
     plan = Plan(codec, out, name, size, train, valid)
     stages = [*corpora(slots), *plan.synthetic(), *plan.recorded(), *plan.alike(seeds=seeds)]
+    stages += plan.prior() if prior else []
     run(stages, out / "stages", slots)
     found = plan.found(taken(stages, out / "stages"))
     with atomic(out / "results.md") as temporary:
-        temporary.write_text(page(found, plan.typed(seeds=seeds)), encoding="utf-8")
+        temporary.write_text(page(found, plan.typed(seeds=seeds, prior=prior)), encoding="utf-8")
     print(f"{out / 'results.md'}   page: {out / 'page' / 'index.html'}")
 
 
@@ -130,6 +132,12 @@ class Plan:
             Stage("alike", command, target, ("flite", *(stage.name for stage in small)), target.stem),
         ]
 
+    def prior(self) -> list[Stage]:
+        """Two priors over the units are trained, scored and listened to."""
+        target = self._prior()
+        command = self._python("prior.py", self.codec, FLITE, target.parent, target)
+        return [Stage("prior", command, target, ("flite",), key=self.name)]
+
     def found(self, took: Sequence) -> Found:
         """What has been made so far."""
         alike = [path for seeds in (True, False) if (path := self._alike(seeds=seeds)).exists()]
@@ -140,13 +148,14 @@ class Plan:
             voices={name: _read(path) for name, path in voices.items() if path.exists()},
             alike=_read(alike[0]) if alike else (),
             took=took,
+            more=[path.read_text(encoding="utf-8") for path in [self._prior()] if path.exists()],
             pictures=[name for name in PICTURES if (self.out / "pictures" / name).exists()],
         )
 
-    def typed(self, *, seeds: bool) -> str:
+    def typed(self, *, seeds: bool = False, prior: bool = False) -> str:
         """The command, as one types it."""
         words = [COMMAND, *([str(self.codec)] if self.codec != Path("checkpoints/speech") else [])]
-        words += ["--seeds"] if seeds else []
+        words += ["--seeds"] * seeds + ["--prior"] * prior
         sample = (("--train", self.train, TRAIN), ("--valid", self.valid, VALID))
         return " ".join(words + [f"{flag} {value}" for flag, value, usual in sample if value != usual])
 
@@ -155,6 +164,9 @@ class Plan:
 
     def _alike(self, *, seeds: bool) -> Path:
         return self.out / f"alike_{self.name}_{self.train}{'_seeds' if seeds else ''}.json"
+
+    def _prior(self) -> Path:
+        return self.out / "prior" / f"section_{self.name}.md"
 
     def _voice_rows(self, corpus: str) -> Path:
         return self.out / f"voices_{corpus}_{self.name}.json"
@@ -187,5 +199,6 @@ if __name__ == "__main__":
     parser.add_argument("--train", type=int, default=TRAIN, help="recordings to learn and map from")
     parser.add_argument("--valid", type=int, default=VALID, help="recordings to choose the segmentation by")
     parser.add_argument("--seeds", action="store_true", help="train two small codecs for their agreement")
+    parser.add_argument("--prior", action="store_true", help="train priors over the units (prior.py)")
     parser.add_argument("--slots", type=int, default=os.cpu_count() or 1, help="stages at a time")
     main(**vars(parser.parse_args()))

@@ -22,6 +22,7 @@ class Found:
         alike: pairs of runs.
         took: stages.
         pictures: names of pictures beside the page.
+        more: sections that others have written.
     """
 
     synthetic: Sequence[Row]
@@ -30,6 +31,7 @@ class Found:
     alike: Sequence[Row] = ()
     took: Sequence[Took] = ()
     pictures: Sequence[str] = ()
+    more: Sequence[str] = ()
 
 
 def page(found: Found, command: str = COMMAND) -> str:
@@ -47,7 +49,10 @@ def page(found: Found, command: str = COMMAND) -> str:
         *tables.sections([tables.VOICE], found.synthetic),
     ]
     lines += _pictures(found.pictures)
-    lines += _recorded(found.recorded) + _voices(found.voices) + _alike(found.alike) + _took(found.took)
+    lines += _recorded(found.recorded) + _voices(found.voices) + _alike(found.alike)
+    for section in found.more:
+        lines += ["", section.strip()]
+    lines += _took(found.took)
     return "\n".join([*lines, ""])
 
 

@@ -97,10 +97,11 @@ def test_every_stage_of_the_recipe_can_be_reached(
     plan = discover.Plan(Path("codec"), tmp_path, "abcdef01", 512, 1000, 40)
     for seeds in (False, True):
         all_of_them = [*discover.corpora(2), *plan.synthetic(), *plan.recorded(), *plan.alike(seeds=seeds)]
+        all_of_them += plan.prior()
         names = [stage.name for stage in all_of_them]
         assert len(names) == len(set(names))
         assert all(set(stage.after) <= set(names) for stage in all_of_them)
         made = [stage.makes for stage in all_of_them]
         assert len(made) == len(set(made))
         assert sum(name.startswith("seed_") for name in names) == 2 * seeds
-    assert plan.typed(seeds=True) == "recipes/unit_discovery/run.sh codec --seeds"
+    assert plan.typed(seeds=True, prior=True) == "recipes/unit_discovery/run.sh codec --seeds --prior"

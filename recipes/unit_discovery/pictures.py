@@ -52,7 +52,7 @@ def phones(joint: Joint) -> Figure:
     shares = shares[:, np.lexsort((-shares.max(0), shares.argmax(0)))]
     figure = Figure(figsize=(10, 6.5), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(shares, aspect="auto", interpolation="none", cmap="magma_r", vmin=0, vmax=1)
+    image = axes.imshow(shares, aspect="auto", interpolation="none", cmap="BuPu", vmin=0, vmax=1)
     axes.set_yticks(range(len(places)), [joint.phones[row] for row in places], fontsize=8)
     axes.set_xlabel(f"{shares.shape[1]} units, by their most probable phone")
     figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03, label="P(phone | unit)")

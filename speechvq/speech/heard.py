@@ -75,30 +75,36 @@ class HeardData(Dataset[HeardItem]):
 
 
 def hear(
-    settings: SpeechDataSettings, codec: Codec, splits: Sequence[str], *, device: str = "cpu"
+    settings: SpeechDataSettings,
+    codec: Codec,
+    splits: Sequence[str],
+    *,
+    voices: Sequence[str] = (),
+    device: str = "cpu",
 ) -> dict[str, HeardData]:
-    """The codes of the codec's voices in a manifest, by split.
+    """The codes of the recordings of these voices in a manifest, by split.
 
     Args:
         settings: which manifest, how long crops are, and which voices.
         codec: finished; its mode and device stay as they are if ``device`` is where it is.
         splits: which; the first is to train on.
+        voices: of the codec, in the order in which they are counted; none for all of the codec's.
         device: where to encode what was not heard before.
 
     Raises:
         BadManifest: the first split is empty.
         BadAudio: a recording cannot be read, and it is not to be skipped.
     """
+    asked = set(settings.speakers or codec.decoder.speakers)
     known = [e for e in read_manifest(settings.manifest) if e.speaker in codec.decoder.speakers]
     entries = [entry for entry in known if entry.split in splits]
     heard = _kept(settings, codec, entries, splits, device)
-    voices = settings.speakers or codec.decoder.speakers
-    found = {}
+    voices, found = tuple(voices or codec.decoder.speakers), {}
     for split in splits:
         chosen = [
-            (codes, codec.decoder.speakers.index(entry.speaker))
+            (codes, voices.index(entry.speaker))
             for codes, entry in zip(heard, entries, strict=True)
-            if entry.split == split and entry.speaker in voices and len(codes)
+            if entry.split == split and entry.speaker in asked.intersection(voices) and len(codes)
         ]
         seconds = settings.seconds if split == splits[0] else settings.valid_seconds
         found[split] = HeardData(
@@ -106,10 +112,9 @@ def hear(
             length=max(1, round(seconds * codec.frame_rate)), seed=settings.seed, random=split == splits[0],
         )  # fmt: skip
     if not len(found[splits[0]]):
-        known_words = ", ".join(codec.decoder.speakers)
         raise BadManifest(
-            f"{settings.manifest} has no recording of the split {splits[0]} by a voice of the codec "
-            f"({known_words})"
+            f"{settings.manifest} has no recording of the split {splits[0]} by a voice that is asked for and "
+            f"that the codec knows ({', '.join(codec.decoder.speakers)})"
         )
     return found
 

@@ -6,7 +6,7 @@ recording once, whole, before the first step; what a batch holds in place of a s
 
 import importlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from speechvq.codec import Batch, Codec, Codes
-from speechvq.errors import BadSetting
+from speechvq.errors import BadSetting, UnknownName
 from speechvq.prior import PRIORS, Prior
 from speechvq.train.objective import Objective, Outcome
 from speechvq.train.settings import Settings
@@ -68,8 +68,8 @@ def open_prior(settings: Settings) -> Task:
     if not settings.model.get("codec"):
         raise BadSetting("whose codes? give model.codec=FOLDER, the folder of a finished codec")
     codec = Codec.from_pretrained(Path(settings.model["codec"]))
-    prior = build_prior(settings.model["prior"], codec)
     corpus, board = room_data(settings)
+    prior = build_prior(settings.model["prior"], codec, corpus.speakers)
     facts = plan(codec) | {"data": str(corpus)}
     facts["prior"] = f"{prior.spec['name']}, {sum(p.numel() for p in prior.parameters()):,} parameters"
     if settings.init_from:
@@ -77,16 +77,29 @@ def open_prior(settings: Settings) -> Task:
     facts["objective"] = f"nats per code ({math.log(codec.quantizer.codebook_size):.3f} for a blind guess)"
     use_gpu = settings.runtime.accelerator != "cpu" and torch.cuda.is_available()
     hear = importlib.import_module(f"speechvq.{settings.room}.heard").hear
-    heard = hear(corpus.settings, codec, ("train", "valid"), device="cuda" if use_gpu else "cpu")
+    device = "cuda" if use_gpu else "cpu"
+    heard = hear(corpus.settings, codec, ("train", "valid"), voices=prior.speakers, device=device)
     media = partial(_dreams, codec, board.spoken)
     return Task(PriorObjective(prior, codec), heard["train"], heard["valid"], media, None, facts)
 
 
-def build_prior(spec: Mapping[str, Any], codec: Codec) -> Prior:
-    """The prior of ``spec`` for this codec's codes; ``speakers: auto`` are the codec's."""
+def build_prior(spec: Mapping[str, Any], codec: Codec, voices: Sequence[str]) -> Prior:
+    """The prior of ``spec`` for this codec's codes.
+
+    Args:
+        spec: its name and settings; ``speakers: auto`` are the codec's voices that there is data of.
+        codec: finished.
+        voices: of the data.
+
+    Raises:
+        UnknownName: a speaker that the codec does not know, and so could not speak for the prior.
+    """
     values = dict(spec)
     if values.get("speakers") == "auto":
-        values["speakers"] = codec.decoder.speakers
+        values["speakers"] = [name for name in codec.decoder.speakers if name in voices]
+    for name in values.get("speakers") or ():
+        if name not in codec.decoder.speakers:
+            raise UnknownName("voice of the codec", str(name), list(codec.decoder.speakers))
     quantizer = codec.quantizer
     return PRIORS.build(
         values,
@@ -102,11 +115,14 @@ def _dreams(codec: Codec, spoken: Any, prior: nn.Module, batch: Batch, *, most: 
     codes = Codes(batch.signal[:most], None if batch.mask is None else batch.mask[:most])
     condition, count = {n: values[:most] for n, values in batch.condition.items()}, len(codes.indices)
     grid = tuple(codes.indices.shape[2:])
-    shown = spoken(codec, prior.generate(grid, condition, count=count), condition)
+    # The prior counts its own speakers, the codec all of its voices.
+    rows = [codec.decoder.speakers.index(name) for name in prior.speakers or codec.decoder.speakers]
+    voice = {"speaker": torch.tensor(rows, device=codes.indices.device)[condition["speaker"]]}
+    shown = spoken(codec, prior.generate(grid, condition, count=count), voice)
     # Of a padded batch, the part that every recording has.
     least = grid[0] if codes.mask is None else int(codes.mask.sum(1).min())
     if len(grid) == 1 and least > 1:
         half = Codes(codes.indices[:, :, : least // 2])
         gone_on = prior.generate((least,), condition, prefix=half, count=count)
-        shown += spoken(codec, gone_on, condition, name="gone-on")
+        shown += spoken(codec, gone_on, voice, name="gone-on")
     return shown

@@ -93,5 +93,7 @@ def test_crops_are_a_function_of_seed_epoch_and_place(tiny_codec: Path, manifest
 def test_voices_that_are_not_there_are_a_sentence(tiny_codec: Path, manifest: Path):
     codec = Codec.from_pretrained(tiny_codec)
     assert len(hear(codec, manifest, speakers=("kal",))["train"]) == 1
+    own = heard.hear(SpeechDataSettings(str(manifest)), codec, ("train",), voices=("kal", "slt"))["train"]
+    assert own.speakers == [0, 1]  # the prior's order, not the codec's
     with pytest.raises(BadManifest, match="slt, kal"):
         hear(codec, manifest, speakers=("eve",))

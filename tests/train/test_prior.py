@@ -6,7 +6,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from speechvq.codec import Codec
-from speechvq.errors import BadCheckpoint, BadSetting
+from speechvq.errors import BadCheckpoint, BadSetting, UnknownName
 from speechvq.prior import Prior
 from speechvq.train import train
 
@@ -45,6 +45,19 @@ def test_resumed_it_is_the_same(of_prior, runs):
     assert runs.state(two["folder"])["step"] < 30
     train(runs.having(two, resume=True, runtime__max_minutes=None))
     runs.same(runs.state(one), runs.state(two["folder"]))
+
+
+@pytest.mark.parametrize("of_prior", ["transformer"], indirect=True)
+def test_speakers_are_counted_by_the_prior(of_prior, runs):
+    few = runs.having(
+        of_prior, model__prior__speakers=["bob", "ann"], runtime__steps=1, runtime__board_every=1
+    )
+    assert Prior.from_pretrained(train(few) / "prior").speakers == ("bob", "ann")
+    nobody = runs.having(few, folder=of_prior["folder"] + "2", model__prior__speakers=[])
+    nobody["model"]["prior"].pop("speaker_dropout")
+    assert Prior.from_pretrained(train(nobody) / "prior").speakers == ()
+    with pytest.raises(UnknownName, match="eve"):
+        train(runs.having(of_prior, folder=of_prior["folder"] + "3", model__prior__speakers=["eve"]))
 
 
 @pytest.mark.parametrize("of_prior", ["transformer"], indirect=True)

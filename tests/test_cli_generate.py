@@ -71,6 +71,15 @@ def test_a_recording_is_gone_on_with(prior: Path, tiny_codec: Path, tmp_path: Pa
     assert codes.indices.shape[2] == given.shape[2] + 20
 
 
+def test_without_a_speaker_those_of_the_prior_are_named(
+    prior: Path, tiny_codec: Path, tmp_path: Path, capsys
+):
+    asked = ["generate", str(prior), "--codec", str(tiny_codec), "--out", str(tmp_path / "no.wav")]
+    assert main(asked) == 2
+    assert "one of kal, slt" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "no.wav").exists()
+
+
 def test_refusals_are_sentences(prior: Path, tiny_codec: Path, tmp_path: Path, capsys):
     def refused(words: str, *flags: str, model: Path = prior) -> None:
         assert ask(model, tiny_codec, tmp_path / "no.wav", *flags) == 2

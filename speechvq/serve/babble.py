@@ -63,6 +63,8 @@ def babble(
         BadAudio: the recording cannot be used.
     """
     prior.check(codec.fingerprint)
+    if wish.speaker is None and prior.speakers:
+        raise BadSetting(f"say who speaks with --speaker, one of {', '.join(prior.speakers)}")
     voice = Voice(wish.speaker, seed=wish.sampling.seed)
     voice.check(codec)
     if prior.speakers and wish.speaker not in prior.speakers:

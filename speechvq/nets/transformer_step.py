@@ -20,6 +20,7 @@ class Steps:
         self.net, self.reach, self.width = net, net.depth.reach, net.depth.width
         with torch.no_grad():
             self.blocks = [_Laid(block) for block in net.blocks if isinstance(block, Block)]
+            self.last = _norm(net.last)
 
     @torch.no_grad()
     def step(self, x: Tensor, cache: Cache) -> Tensor:
@@ -46,7 +47,7 @@ class Steps:
         for block, kept in zip(self.blocks, cache.kept, strict=True):
             x = block.step(x, turn, kept, first, place)
         cache.place = place + 1
-        return self.net.last(x)
+        return F.layer_norm(x, *self.last)
 
 
 class _Laid:
@@ -59,12 +60,13 @@ class _Laid:
 
     def step(self, x: Tensor, turn: Tensor | None, kept: Tensor, first: int, place: int) -> Tensor:
         """(R, D) to (R, D); ``turn`` is (3, 1, D / heads / 2), ``first`` the first place that is seen."""
+        count = x.shape[0]
         weight, bias = self.look
         looks = torch.addmm(bias, F.layer_norm(x, *self.before), weight)
         if turn is None:
-            looks = looks.view(len(x), 3, self.heads, -1)
+            looks = looks.view(count, 3, self.heads, -1)
         else:
-            pairs = torch.view_as_complex(looks.float().view(len(x), 3, self.heads, -1, 2))
+            pairs = torch.view_as_complex(looks.float().view(count, 3, self.heads, -1, 2))
             looks = torch.view_as_real(pairs * turn).flatten(3).to(kept.dtype)
         kept[:, :, :, place] = looks[:, 1:]
         k, v = kept[:, :, :, first : place + 1].unbind(1)

@@ -46,7 +46,7 @@ def page(found: Found, command: str = COMMAND) -> str:
         *_aims(found.synthetic),
         *_reading(),
         *tables.sections(tables.PHONES, found.synthetic),
-        *tables.sections([tables.VOICE], found.synthetic),
+        *tables.sections(tables.VOICE, found.synthetic),
     ]
     lines += _pictures(found.pictures)
     lines += _recorded(found.recorded) + _voices(found.voices) + _alike(found.alike)
@@ -78,7 +78,12 @@ def aims(rows: Sequence[Row]) -> list[tuple[str, float, float, bool]]:
 
 def _aims(rows: Sequence[Row]) -> list[str]:
     found = aims(rows)
-    lines = ["", "## What was aimed at", "", "| held-out speech, equal number of units and rate | ours | | |"]
+    lines = [
+        "",
+        "## What was aimed at",
+        "",
+        "| held-out speech, equal number of units and rate | ours | aim | |",
+    ]
     lines.append("|---|---|---|---|")
     for name, ours, theirs, met in found:
         form = ".3f" if "PNMI" in name else ".2f" if "ABX" in name else ".0f"
@@ -96,8 +101,9 @@ def _reading() -> list[str]:
         '- "Normalised" k-means sees features without the mean and deviation of each recording. The codec '
         "removes the mean as well, so these are the fairer rivals; the plain ones are what is usually called "
         "k-means on MFCC.",
-        "- The codec and the k-means learned from other sentences of the same four voices. flite's voices "
-        "are easier than people, and the phone times are those of the synthesiser, not of an ear.",
+        "- The codec and the k-means learned from other sentences of the same four voices, the codec from "
+        "Asterisk's recorded voices as well. flite's voices are easier than people, and the phone times are "
+        "those of the synthesiser, not of an ear.",
         "- What units know of the voice is in the tables of probes and of I(unit; speaker): lower is better.",
     ]
 

@@ -23,6 +23,8 @@ from speechvq.prior import Prior
 from speechvq.score.prior import code_streams, score_prior
 from speechvq.score.streams import Stream
 from speechvq.serve.babble import Wish, babble
+from speechvq.speech.data import SpeechDataSettings
+from speechvq.speech.heard import hear
 from speechvq.store.atomic import atomic
 from speechvq.store.manifest import Entry, read_manifest
 from speechvq.train import train
@@ -38,8 +40,8 @@ SECONDS = 4.0
 
 def main(codec: Path, manifest: Path, out: Path, results: Path, *, steps: int | None = None) -> None:
     """Make what is missing, then the section ``results``; ``steps`` of each training, None for enough."""
-    model, entries = Codec.from_pretrained(codec), read_manifest(manifest)
-    held = [entry for entry in entries if entry.split == "test"]
+    model = Codec.from_pretrained(codec)
+    held = [entry for entry in read_manifest(manifest) if entry.split == "test"]
     streams: dict[str, list[Stream]] = {}
     rows = []
     for name in EXPERIMENTS:
@@ -48,9 +50,10 @@ def main(codec: Path, manifest: Path, out: Path, results: Path, *, steps: int | 
         prior = trained(name, folder, codec, manifest, many)
         kept = folder / "scores.json"
         if not kept.exists():
-            if not streams:
-                chosen = {split: [e for e in entries if e.split == split] for split in ("train", "test")}
-                streams = {split: code_streams(some, model, prior) for split, some in chosen.items()}
+            streams = streams or {
+                "train": learned_from(manifest, model, prior.speakers),
+                "test": code_streams(held, model, prior),
+            }
             _write(kept, json.dumps(row(name, many, prior, streams), indent=1))
         rows.append(json.loads(kept.read_text(encoding="utf-8")))
         heard(prior, model, held, out, name)
@@ -71,6 +74,16 @@ def trained(name: str, folder: Path, codec: Path, manifest: Path, steps: int) ->
         train(compose(told))
         _write(done, f"{steps} steps\n")
     return Prior.from_pretrained(folder / "prior")
+
+
+def learned_from(manifest: Path, codec: Codec, voices: Sequence[str]) -> list[Stream]:
+    """The codes of the train split, as they were heard for the training."""
+    found = hear(SpeechDataSettings(str(manifest)), codec, ("train", "valid"), voices=voices)["train"]
+    rate, told = codec.frame_rate, zip(found.codes, found.speakers, strict=True)
+    return [
+        Stream(f"{i}", voices[who], codes, frame_rate=rate, seconds=len(codes) / rate)
+        for i, (codes, who) in enumerate(told)
+    ]
 
 
 def row(name: str, steps: int, prior: Prior, streams: Mapping[str, Sequence[Stream]]) -> dict[str, Any]:

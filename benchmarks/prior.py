@@ -6,7 +6,8 @@ Each prior (512 codes, random weights) writes one row of codes twice: with its c
 keys and values, the WaveNet's rings), and by running the network over everything so far for every code.
 Both draw from the same uniform numbers; the codes must be equal. With one thread, times are of the
 process's CPU, which is wall time on an idle core; the two ways take turns, the best of the rounds
-counts. The row without a cache is written once in a round, up to ``--codes``.
+counts. In a round the row is written once without the cache and five times with it: that is short, and
+reads all weights for every code, so whoever else uses the memory disturbs it more.
 """
 
 import argparse
@@ -25,6 +26,8 @@ from torch import Tensor
 from speechvq.codec import Codes
 from speechvq.nets.sampling import Sampling, Uniforms, sample
 from speechvq.prior import PRIORS, Prior, TransformerPrior, WaveNetPrior
+
+CACHED = 5  # times a round
 
 
 def main() -> None:
@@ -65,8 +68,10 @@ def measure(name: str, size: str, codes: int, rounds: int) -> dict[str, object]:
     said: dict[str, Tensor] = {}
     for _ in range(rounds):
         for way, write in ways.items():
-            spent, said[way] = clocked(write)
-            times[way].append(spent)
+            for _ in range(CACHED if way == "cached" else 1):
+                spent, said[way] = clocked(write)
+                times[way].append(spent)
+    assert torch.equal(said["cached"], said["uncached"]), "the cache changes what is written"
     best = {way: min(spent) for way, spent in times.items()}
     return {
         "prior": name,
@@ -76,7 +81,7 @@ def measure(name: str, size: str, codes: int, rounds: int) -> dict[str, object]:
         "uncached_seconds": best["uncached"],
         "ratio": best["uncached"] / best["cached"],
         "codes_per_second": codes / best["cached"],
-        "equal_codes": bool((said["cached"] == said["uncached"]).all()),
+        "equal_codes": True,
         "all_seconds": times,
     }
 

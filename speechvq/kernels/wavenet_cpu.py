@@ -1,13 +1,14 @@
 """The decoding of `speechvq.kernels.wavenet_plain` by the compiled library, for float32 on a CPU.
 
 The library (``src/wavenet*``, compiled by `speechvq.kernels.build`) carries one decoder for each
-instruction set (generic, avx2, avx512) and takes the fastest that this processor has; SPEECHVQ_KERNEL
-names another, or "plain" for none of them. Calls let other Python threads run.
+instruction set (generic, avx2, avx512, amx) and takes the fastest that this processor has;
+SPEECHVQ_KERNEL names another, or "plain" for none of them. Calls let other Python threads run.
 
 What it says agrees with float64 to 1e-4 of the largest logit. With weights stored whole (float32) samples
 are equal but where a uniform number lies within 1e-5 of the edge between two levels; cut to 24 bits
 (float24), within 1e-4. bfloat16 errs by some percent: its logits are those of weights rounded to 8 bits.
-A row of a batch is in every bit what it is alone, and a stream what the whole is.
+A stream is in every bit what the whole is, and a row of a batch what it is alone; but amx multiplies
+float24 and bfloat16 weights by other instructions for batches than for one, with the same tolerance.
 """
 
 import ctypes
@@ -59,7 +60,7 @@ def available() -> bool:
 
 
 def name() -> str:
-    """The instruction set in use: "generic", "avx2" or "avx512".
+    """The instruction set in use: "generic", "avx2", "avx512" or "amx".
 
     Raises:
         BadSetting: SPEECHVQ_KERNEL names one that this machine cannot run.
@@ -186,9 +187,9 @@ def _check_job(net: Network, past: Past, conditions: Tensor, uniforms: Tensor, f
 
 
 def _asked() -> bytes | None:
-    """The kernel that SPEECHVQ_KERNEL names. Matrix tiles do nothing for one row: "amx" means avx512."""
+    """The kernel that SPEECHVQ_KERNEL names."""
     asked = os.environ.get(native.VARIABLE)
-    return ("avx512" if asked == "amx" else asked).encode() if asked else None
+    return asked.encode() if asked else None
 
 
 @cache

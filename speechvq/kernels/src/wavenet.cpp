@@ -14,7 +14,8 @@
 
 namespace speechvq {
 
-static const WaveNetKernel* const KERNELS[] = {&wavenet_avx512, &wavenet_avx2, &wavenet_generic};
+static const WaveNetKernel* const KERNELS[] = {&wavenet_amx, &wavenet_avx512, &wavenet_avx2,
+                                               &wavenet_generic};
 
 bool sensible(const WaveNetShape& shape) {
     constexpr int64_t MOST = int64_t(1) << 20;

@@ -77,7 +77,7 @@ struct WaveNetKernel {
 };
 
 // Fastest last. Those a compiler cannot build say so by `usable`.
-extern const WaveNetKernel wavenet_generic, wavenet_avx2, wavenet_avx512;
+extern const WaveNetKernel wavenet_generic, wavenet_avx2, wavenet_avx512, wavenet_amx;
 
 // Widths are filled up with zeros to whole registers of the widest kernel, so that all share one state.
 inline int64_t padded(int64_t width) { return (width + 15) / 16 * 16; }

@@ -34,6 +34,8 @@ inline void hold(Floats& w) { __asm__("" : "+x"(w)); }
 }  // namespace
 }  // namespace speechvq
 
+#include "wavenet_product.h"
+#include "wavenet_tileless.h"
 #include "wavenet_core.h"
 
 namespace speechvq {

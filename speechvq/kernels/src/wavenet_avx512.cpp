@@ -35,6 +35,8 @@ inline void hold(Floats& w) { __asm__("" : "+v"(w)); }
 }  // namespace
 }  // namespace speechvq
 
+#include "wavenet_product.h"
+#include "wavenet_tileless.h"
 #include "wavenet_core.h"
 
 namespace speechvq {

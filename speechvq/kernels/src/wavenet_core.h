@@ -1,5 +1,6 @@
 // One sample after the other: what wavenet_generic.cpp, wavenet_avx2.cpp and wavenet_avx512.cpp compile, each for
-// its own instruction set. See wavenet_product.h for what includers define.
+// its own instruction set. See wavenet_product.h for what includers define; they include it before this, and
+// wavenet_tiles.h or wavenet_tileless.h.
 //
 // All that a sample needs of the past is known before it: the taps of a layer with dilation d even d samples
 // before. So a span of samples takes its past taps at once from the layers that allow it, which reads their
@@ -8,7 +9,6 @@
 // Letters: N rows (utterances), L layers, R, G, S, P, Q widths, filled up.
 #pragma once
 
-#include "wavenet_product.h"
 #include "wavenet_gate.h"
 #include "wavenet_pack.h"
 #include "wavenet_net.h"
@@ -30,10 +30,18 @@ struct Desk {
     float *h, *skip, *post, *logits;  // (N, R) and so on
     float *chances, *room;            // (Q)
     int64_t *order, *where;           // (Q), (L): the place in each ring
+    uint16_t* paper;                  // of the tiles
     const float** in;                 // (span * N)
     const float** init;
     float** out;
 };
+
+inline int64_t widest(const Net& net) {
+    int64_t most = net.shape.layers * net.G;
+    for (int64_t other : {net.R, net.S, net.P})
+        if (other > most) most = other;
+    return most;
+}
 
 void cut_desk(const Net& net, int64_t rows, int64_t span, Desk& desk, Cutter& cutter) {
     const int64_t L = net.shape.layers;
@@ -49,6 +57,7 @@ void cut_desk(const Net& net, int64_t rows, int64_t span, Desk& desk, Cutter& cu
     cutter.part(desk.room, net.Q);
     cutter.part(desk.order, net.Q);
     cutter.part(desk.where, L);
+    cutter.part(desk.paper, 2 * 2 * 16 * whole_steps(widest(net)));
     cutter.part(desk.in, span * rows);
     cutter.part(desk.init, span * rows);
     cutter.part(desk.out, span * rows);
@@ -60,6 +69,14 @@ struct Speaker {
     const WaveNetJob& job;  // of this part's rows
     const int64_t span, T;
     Desk desk;
+    const bool tiles;
+
+    void times(const Matrix& matrix, const Rows& rows) {
+        if (!tiles) return product<Store>(matrix, rows);
+        // The paper's end of the last step must be zero whatever was longer before.
+        for (int64_t i = 0; matrix.inputs % 32 && i < 2 * 2 * 16 * whole_steps(matrix.inputs); i++) desk.paper[i] = 0;
+        tile_product(matrix, net.parts, rows, desk.paper);
+    }
 
     // out[n] = init[n] + bias + in[n] * matrix; rows lie `..._stride` floats apart.
     void multiply(const Matrix& matrix, const float* in, int64_t in_stride, const float* init, int64_t init_stride,
@@ -69,7 +86,7 @@ struct Speaker {
             desk.init[n] = init + n * init_stride;
             desk.out[n] = out + n * out_stride;
         }
-        product<Store>(matrix, {job.rows, desk.in, init ? desk.init : nullptr, bias, desk.out});
+        times(matrix, {job.rows, desk.in, init ? desk.init : nullptr, bias, desk.out});
     }
 
     void take_conditions(int64_t frame) {
@@ -93,7 +110,7 @@ struct Speaker {
                     desk.init[row] = tap ? desk.out[row] : desk.conditions + n * all + l * wide;
                 }
             }
-            product<Store>(net.past[l * taps + tap], {row, desk.in, desk.init, nullptr, desk.out});
+            times(net.past[l * taps + tap], {row, desk.in, desk.init, nullptr, desk.out});
         }
     }
 
@@ -194,7 +211,9 @@ WaveNetStrides strides(const PackedWaveNet* packed, int64_t frames, int64_t hop)
 
 bool decode(const PackedWaveNet* packed, const WaveNetJob& job) {
     const Net& net = *reinterpret_cast<const Net*>(packed);
-    const int64_t span = SPAN / job.rows > 1 ? SPAN / job.rows : 1, T = job.frames * job.hop;
+    const bool by_tiles = net.parts > 0 && tiles_pay(net.parts, job.rows);
+    const int64_t most = by_tiles ? 2 * SPAN : SPAN;  // a tile has room for as many
+    const int64_t span = most / job.rows > 1 ? most / job.rows : 1, T = job.frames * job.hop;
     Desk desk = {};
     Cutter count = {nullptr};
     cut_desk(net, job.rows, span, desk, count);
@@ -203,9 +222,10 @@ bool decode(const PackedWaveNet* packed, const WaveNetJob& job) {
     std::memset(block, 0, count.taken);
     Cutter cut = {block};
     cut_desk(net, job.rows, span, desk, cut);
-    if (net.storage == FLOAT32) Speaker<Whole>{net, job, span, T, desk}.all();
-    if (net.storage == FLOAT24) Speaker<Thirds>{net, job, span, T, desk}.all();
-    if (net.storage == BFLOAT16) Speaker<Halves>{net, job, span, T, desk}.all();
+    const Tiles tiles(by_tiles);
+    if (net.storage == FLOAT32) Speaker<Whole>{net, job, span, T, desk, by_tiles}.all();
+    if (net.storage == FLOAT24) Speaker<Thirds>{net, job, span, T, desk, by_tiles}.all();
+    if (net.storage == BFLOAT16) Speaker<Halves>{net, job, span, T, desk, by_tiles}.all();
     std::free(block);
     return true;
 }

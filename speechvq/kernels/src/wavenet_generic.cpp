@@ -25,6 +25,8 @@ inline void hold(Floats&) {}
 }  // namespace
 }  // namespace speechvq
 
+#include "wavenet_product.h"
+#include "wavenet_tileless.h"
 #include "wavenet_core.h"
 
 namespace speechvq {

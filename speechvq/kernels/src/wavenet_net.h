@@ -30,12 +30,12 @@ void cut_rest(Net& net, Cutter& cutter) {
     cutter.part(net.last_bias, net.Q);
 }
 
-int64_t weight_bytes(const Net& net) {
+// `bytes` of (inputs, outputs), of all matrices.
+template <class Bytes>
+int64_t total(const Net& net, Bytes bytes) {
     const WaveNetShape& s = net.shape;
-    return matrix_bytes(net.storage, s.layers * s.taps * net.R, 2 * net.G) +
-           matrix_bytes(net.storage, (s.layers - 1) * net.G, net.R) +
-           matrix_bytes(net.storage, s.layers * net.G, net.S) + matrix_bytes(net.storage, net.S, net.P) +
-           matrix_bytes(net.storage, net.P, net.Q);
+    return s.layers * s.taps * bytes(net.R, 2 * net.G) + (s.layers - 1) * bytes(net.G, net.R) +
+           bytes(s.layers * net.G, net.S) + bytes(net.S, net.P) + bytes(net.P, net.Q);
 }
 
 // The floats of the largest matrix.
@@ -62,6 +62,7 @@ void release(PackedWaveNet* packed) {
     Net* net = reinterpret_cast<Net*>(packed);
     if (!net) return;
     std::free(net->weights);
+    std::free(net->tiles);
     std::free(net->rest);
     std::free(net);
 }
@@ -76,16 +77,19 @@ PackedWaveNet* pack(const WaveNetShape& shape, const WaveNetWeights& weights, Wa
     Cutter count = {nullptr};
     cut_rest(*net, count);
     net->rest = static_cast<char*>(aligned(count.taken));
-    net->weights = static_cast<char*>(aligned(weight_bytes(*net)));
+    net->parts = !TILES || storage == FLOAT32 ? 0 : storage == FLOAT24 ? 2 : 1;
+    const int64_t plain = total(*net, [&](int64_t k, int64_t m) { return matrix_bytes(storage, k, m); });
+    const int64_t tiled = total(*net, [&](int64_t k, int64_t m) { return tile_bytes(k, m, net->parts); });
+    net->weights = static_cast<char*>(aligned(plain));
+    net->tiles = net->parts ? static_cast<char*>(aligned(tiled)) : nullptr;
     float* sheet = static_cast<float*>(std::calloc(sheet_floats(*net), sizeof(float)));
-    const bool enough = net->rest && net->weights && sheet;
+    const bool enough = net->rest && net->weights && sheet && (net->tiles || !net->parts);
     if (enough) {
         std::memset(net->rest, 0, count.taken);
-        std::memset(net->weights, 0, weight_bytes(*net));
         Cutter cut = {net->rest};
         cut_rest(*net, cut);
         lay_rings(*net);
-        Packer{*net, weights, sheet, net->weights}.all();
+        Packer{*net, weights, sheet, net->weights, net->tiles}.all();
     }
     std::free(sheet);
     if (enough) return reinterpret_cast<PackedWaveNet*>(net);

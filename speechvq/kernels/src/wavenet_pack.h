@@ -16,7 +16,8 @@ struct Net {
     Matrix *past, *now, *residual;          // (L, taps - 1), (L), (L - 1): the last one reaches no output
     Matrix skip, post, last;
     float *enter, *residual_bias, *skip_bias, *post_bias, *last_bias;
-    char* weights;
+    int64_t parts;            // of each weight in tiles; 0 for none
+    char *weights, *tiles;
     char* rest;               // everything else that is pointed to
 };
 
@@ -73,7 +74,7 @@ inline int64_t matrix_bytes(WaveNetStorage storage, int64_t inputs, int64_t outp
 
 // Packs the dense (inputs, outputs) at `place`, which moves on.
 Matrix pack_matrix(WaveNetStorage storage, const float* dense, int64_t inputs, int64_t outputs, char*& place) {
-    const Matrix matrix = {inputs, outputs, place};
+    const Matrix matrix = {inputs, outputs, place, nullptr};
     const int64_t step = storage == BFLOAT16 ? 2 : storage == FLOAT24 ? 4 : 1;
     for (int64_t b = 0; b < outputs / LANES;) {
         const int64_t wide = strip_width(outputs / LANES - b);
@@ -95,10 +96,12 @@ struct Packer {
     Net& net;
     const WaveNetWeights& weights;
     float* sheet;
-    char* place;
+    char *place, *tile_place;
 
     Matrix finish(int64_t inputs, int64_t outputs) {
-        const Matrix matrix = pack_matrix(net.storage, sheet, inputs, outputs, place);
+        Matrix matrix = pack_matrix(net.storage, sheet, inputs, outputs, place);
+        matrix.tiles = tile_place;
+        if (net.parts) pack_tiles(sheet, inputs, outputs, net.parts, tile_place);
         std::memset(sheet, 0, inputs * outputs * sizeof(float));
         return matrix;
     }

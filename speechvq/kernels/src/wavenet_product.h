@@ -15,7 +15,7 @@ namespace speechvq {
 namespace {
 
 constexpr int SIDE = 3;            // rows whose sums are held at the same time
-constexpr int64_t BLOCK = 64;      // inputs that many rows pass before the next ones: a strip of them fits the first cache
+constexpr int64_t BLOCK = 64;      // inputs that all rows pass before the next ones: a strip of them fits the cache
 
 // The three ways weights lie. STEP inputs of LANES outputs take BYTES.
 struct Whole {
@@ -47,6 +47,7 @@ struct Halves {
 struct Matrix {
     int64_t inputs, outputs;
     const char* weights;
+    const char* tiles;  // the same for wavenet_tiles.h, or null
 };
 
 // out[r] = init[r] + bias + in[r] * matrix, for `count` rows; `init` and `bias` may be null.
@@ -71,7 +72,8 @@ inline void put(float* to, int64_t index, Floats value) {
 constexpr int LINE = 64;           // bytes that come from memory together
 constexpr int64_t SOON = 4096;     // bytes between the weights in use and those asked for, when there is one row
 
-// `ahead`: weights needed after these; with several rows, each input asks for a line of them.
+// `ahead`: weights needed after these; with several rows, each input asks for one of two lines, and
+// the processor brings its neighbour.
 template <class Store, int ROWS, int WIDE>
 void strip(const char* weights, int64_t inputs, const float* const* in, const float* const* init,
            const float* bias, float* const* out, const char* ahead) {
@@ -91,7 +93,7 @@ void strip(const char* weights, int64_t inputs, const float* const* in, const fl
 #pragma GCC unroll 3
         for (int r = 0; r < ROWS; r++)
             for (int s = 0; s < Store::STEP; s++) x[r][s] = splat(in[r][k + s]);
-        if (ROWS > 1) __builtin_prefetch(ahead += LINE);
+        if (ROWS > 1) __builtin_prefetch(ahead += 2 * LINE);
 #pragma GCC unroll 8
         for (int b = 0; b < WIDE; b++, weights += Store::BYTES) {
             if (ROWS == 1)
@@ -148,18 +150,22 @@ void many(const char* weights, const Matrix& matrix, const Rows& rows, int64_t c
             }
             const float* bias = rows.bias && k == 0 ? rows.bias + column : nullptr;
             few<WIDE>(as_floats, inputs, count, in, k || rows.init ? init : nullptr, bias, out, ahead);
-            ahead += inputs * LINE;
+            ahead += inputs * 2 * LINE;
         }
     }
 }
 
 template <class Store, int WIDE>
 void one_strip(const char* weights, const Matrix& matrix, const Rows& rows, int64_t column) {
-    if (rows.count > 1) return many<Store, WIDE>(weights, matrix, rows, column);
-    const float* init = rows.init ? rows.init[0] + column : nullptr;
-    float* out = rows.out[0] + column;
-    strip<Store, 1, WIDE>(weights, matrix.inputs, rows.in, init ? &init : nullptr,
-                          rows.bias ? rows.bias + column : nullptr, &out, nullptr);
+    // Unpacking pays from three rows on; the second of two finds the packed weights in the first cache.
+    constexpr int64_t ONE_BY_ONE = Store::STEP > 1 ? 2 : 1;
+    if (rows.count > ONE_BY_ONE) return many<Store, WIDE>(weights, matrix, rows, column);
+    for (int64_t r = 0; r < rows.count; r++) {
+        const float* init = rows.init ? rows.init[r] + column : nullptr;
+        float* out = rows.out[r] + column;
+        strip<Store, 1, WIDE>(weights, matrix.inputs, rows.in + r, init ? &init : nullptr,
+                              rows.bias ? rows.bias + column : nullptr, &out, nullptr);
+    }
 }
 
 // Registers of outputs in the strip that begins where `left` are left.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -22,7 +23,27 @@ from speechvq.cli.options import (
     choose_voice,
     load_codec,
 )
-from speechvq.serve.bulk import Bad, Job, plan, run
+from speechvq.errors import BadSetting
+from speechvq.serve.bulk import STANDARD, Bad, Job, plan, run
+
+Live = Annotated[
+    bool,
+    typer.Option(
+        "--live",
+        help="Speak while IN still comes: - (a WAV stream, or raw 16-bit mono at the codec's rate), "
+        "microphone (until Ctrl-C), or a file.",
+    ),
+]
+Lag = Annotated[
+    float | None,
+    typer.Option(
+        "--lag",
+        metavar="MS",
+        help="Of --live: from a sample to its sound, without computing. More is nearer to what converting "
+        "the whole file gives, inf is the same. With 160 the first sound comes within 200 ms.",
+        show_default="160",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -91,14 +112,29 @@ def convert(
     temperature: Temperature = None,
     top_k: TopK = None,
     device: Device = "cpu",
+    live: Live = False,
+    lag: Lag = None,
 ) -> None:
     """Speak recordings in another voice."""
+    if lag is not None and not live:
+        raise BadSetting("--lag is of live conversion; give --live as well, or leave it out")
+    how = {"temperature": temperature, "top_k": top_k}
+    if live:
+        if resume or bad is not Bad.REPORT:
+            raise BadSetting("--resume and --bad are for many files; leave them out with --live")
+        from speechvq.serve.follow import follow
+        from speechvq.serve.live import LAG
+
+        loaded = load_codec(codec, device)
+        voice = choose_voice(loaded, speaker, speaker_reference, seed, **how)
+        follow(loaded, source, target or STANDARD, voice=voice, lag=LAG if lag is None else lag, force=force)
+        return
     from speechvq.serve.files import convert_file
     from speechvq.speech.audio import AUDIO_SUFFIXES
 
     jobs = plan(source, target, suffixes=AUDIO_SUFFIXES, suffix=".wav", force=force, resume=resume)
     loaded = load_codec(codec, device)
-    voice = choose_voice(loaded, speaker, speaker_reference, seed, temperature=temperature, top_k=top_k)
+    voice = choose_voice(loaded, speaker, speaker_reference, seed, **how)
     _run(jobs, partial(convert_file, loaded, voice=voice, force=force), bad, "converting")
 
 

@@ -61,7 +61,8 @@ class Tile:
 
 def channels(net: Network) -> tuple[int, int, int, int, int]:
     """Residual, gate, skip and post channels, and outputs."""
-    return (*net.residual.shape[:0:-1], *net.post.shape, net.last.shape[1])
+    (_, gate, residual), (skip, post) = net.residual.shape, net.post.shape
+    return residual, gate, skip, post, net.last.shape[1]
 
 
 def takes(net: Network, draw: Draw = Draw()) -> str | None:  # noqa: B008 (frozen)

@@ -1,5 +1,7 @@
 """The step for CUDA graphs: on any device it is the plain decoder's, and on a GPU the graph's is its own."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -17,7 +19,9 @@ def network(*, taps=2, dilations=(1, 2, 5, 1), mixtures=0, R=6, G=10, S=7, P=9, 
         "residual_bias": (L, R), "skip": (L * G, S), "skip_bias": (S,), "post": (S, P), "post_bias": (P,),
         "last": (P, Q), "last_bias": (Q,),
     }  # fmt: skip
-    tensors = {name: torch.randn(shape, dtype=torch.float64) / 2 for name, shape in shapes.items()}
+    tensors: dict[str, Any] = {
+        name: torch.randn(shape, dtype=torch.float64) / 2 for name, shape in shapes.items()
+    }
     return Network(**tensors, dilations=dilations, levels=A, mixtures=mixtures)
 
 

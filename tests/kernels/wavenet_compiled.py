@@ -7,6 +7,7 @@ where ptxas does not say), tensor-core products, and asynchronous copies in its 
 import re
 import subprocess
 import tempfile
+from typing import Any
 
 import torch
 import triton
@@ -41,7 +42,7 @@ def network(R, G, S, P, *, layers=20, cycle=10, A=256):
         "residual_bias": (layers, R), "skip": (layers * G, S), "skip_bias": (S,), "post": (S, P),
         "post_bias": (P,), "last": (P, A), "last_bias": (A,),
     }  # fmt: skip
-    zeros = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    zeros: dict[str, Any] = {name: torch.zeros(shape) for name, shape in shapes.items()}
     return Network(**zeros, dilations=tuple(2 ** (i % cycle) for i in range(layers)), levels=A)
 
 

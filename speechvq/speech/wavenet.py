@@ -34,8 +34,8 @@ STACKS = {
 
 OPTIONS = ("speaker", "sampling", "seed", "backend", "storage")
 """Of `WaveNetDecoder.generate` and `WaveNetDecoder.stream`."""
-PIECE = 1600
-"""Samples of an utterance that are made in one go, about."""
+PIECE = {"cpu": 1600, "cuda": 16000}
+"""Samples of an utterance that are made in one go, about, by device."""
 
 
 @DECODERS.register("wavenet")
@@ -43,7 +43,7 @@ class WaveNetDecoder(Decoder):
     """Codes and a voice to a waveform, sample by sample: the paper's quality.
 
     Attributes:
-        backend: who spoke last ("native", "triton", "torch"); None before the first time.
+        backend: who spoke last ("native", "triton", "graph", "torch"); None before the first time.
     """
 
     def __init__(
@@ -137,10 +137,10 @@ class WaveNetDecoder(Decoder):
         wave = vectors.new_zeros(batch, length * self.hop, dtype=torch.float32)
         total, hidden = int(lengths.sum()) * self.hop, not options.get("progress")
         with tqdm(total=total, unit=" samples", disable=hidden) as bar:
-            place = 0
+            place, width = 0, max(1, PIECE.get(vectors.device.type, 1600) // self.hop)
             while rows := int((lengths > place).sum()):
                 # As far as all of these rows go, but not so far that the bar or an interrupt waits.
-                stop = min(place + max(1, PIECE // self.hop), int(lengths[rows - 1]))
+                stop = min(place + width, int(lengths[rows - 1]))
                 piece = speaking.say(local[:rows, :, place:stop])
                 wave[order[:rows], place * self.hop : stop * self.hop] = piece
                 bar.update(piece.numel())

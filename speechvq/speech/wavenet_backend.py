@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from speechvq.errors import BadSetting, UnknownName
-from speechvq.kernels import wavenet_cpu, wavenet_triton
+from speechvq.kernels import wavenet_cpu, wavenet_graph, wavenet_triton
 from speechvq.kernels.wavenet_plain import Draw, Network, Past, Spoken, start
 from speechvq.nets.wavenet import WaveNet
 from speechvq.speech.amplitudes import Amplitudes, LogisticAmplitudes, MuLawAmplitudes
@@ -92,8 +92,19 @@ def _triton(net: Network, storage: str) -> tuple[Kernel, str]:
     return wavenet_triton.TritonWaveNet(net, storage=storage, device=device), str(device)
 
 
+def _graph_missing(utterances: Utterances, net: Network) -> str | None:
+    device = utterances.net.bias.device
+    return None if device.type == "cuda" else f"the decoder is on {device}; it needs an NVIDIA GPU"
+
+
+def _graph(net: Network, storage: str) -> tuple[Kernel, str]:
+    device = net.enter.device
+    return wavenet_graph.GraphWaveNet(net.to(getattr(torch, storage)), device=device), str(device)
+
+
 KERNELS = {
     "triton": Backend(tuple(wavenet_triton.STORAGES), _triton_missing, _triton),
+    "graph": Backend(("float32",), _graph_missing, _graph),
     "native": Backend(("float24", "float32", "bfloat16"), _native_missing, _native),
 }
 """Fastest first; "torch" comes after them and always can."""
@@ -106,8 +117,8 @@ def speech(
 
     Args:
         utterances: what is to be spoken.
-        backend: "native" (compiled, on a CPU), "triton" (a GPU) or "torch"; by default the fastest that
-            is present and takes the network.
+        backend: "native" (compiled, on a CPU), "triton" or "graph" (a GPU) or "torch"; by default the
+            fastest that is present and takes the network.
         storage: how the backend holds the weights; by default its first of `KERNELS`.
 
     Raises:

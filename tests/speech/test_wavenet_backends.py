@@ -87,8 +87,9 @@ def test_wrong_wishes_are_sentences():
     net, vectors = decoder(), torch.randn(1, 5, 2)
     with pytest.raises(UnknownName, match="no backend called 'abacus'; known: .*native, torch"):
         net.generate(vectors, speaker="ann", backend="abacus")
-    with pytest.raises(BadSetting, match="triton backend cannot speak so: the decoder is on cpu"):
-        net.generate(vectors, speaker="ann", backend="triton")
+    for gpu in ("triton", "graph"):
+        with pytest.raises(BadSetting, match=f"{gpu} backend cannot speak so: the decoder is on cpu"):
+            net.generate(vectors, speaker="ann", backend=gpu)
     with pytest.raises(BadSetting, match="weights as float24, float32, bfloat16, not as 'int3'"):
         net.generate(vectors, speaker="ann", backend="native", storage="int3")
     with pytest.raises(BadSetting, match="leave storage out"):

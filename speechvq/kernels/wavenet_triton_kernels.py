@@ -100,16 +100,9 @@ def _layers(
     real: tl.tensor,
     N: tl.tensor,
     now: tl.tensor,
-    LAYERS: tl.constexpr,
-    CYCLE: tl.constexpr,
-    R: tl.constexpr,
-    G: tl.constexpr,
-    S: tl.constexpr,
-    U: tl.constexpr,
-    CHUNK: tl.constexpr,
-    SPLIT: tl.constexpr,
-    STAGES: tl.constexpr,
-) -> tl.tensor:
+    LAYERS: tl.constexpr, CYCLE: tl.constexpr, R: tl.constexpr, G: tl.constexpr, S: tl.constexpr,
+    U: tl.constexpr, CHUNK: tl.constexpr, SPLIT: tl.constexpr, STAGES: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
     """The skip sum (S, U) of all layers, without its bias; the rings move on."""
     r, s, g = tl.arange(0, R), tl.arange(0, S), tl.arange(0, CHUNK)
     turns: tl.constexpr = G // CHUNK

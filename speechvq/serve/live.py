@@ -6,7 +6,7 @@ recording ended there, and what lies at least ``ahead`` codes before this end is
 ``ahead`` the sound comes nearer to that of the whole recording; with no bound it is the same.
 
 A recording's mean or level, which some encoders take off, is that of what was heard so far; the mean
-begins with that of what the codec says itself, which counts for a second.
+begins with that of what the codec says itself, which counts for 0.3 s.
 
 The lag, from a sample to its converted sound, is one block + ``ahead`` codes + two frames of 10 ms that
 the synthesis holds back; computing comes on top.
@@ -32,7 +32,7 @@ LAG = 160.0
 """Milliseconds by default: the first sound within 200, computing included."""
 BLOCK = 40.0
 """Milliseconds that are taken in at a time, in whole codes and at least one."""
-OWN = 100
+OWN = 30
 """Frames for which the mean of the codec's own speech counts."""
 HELD = 2
 """Frames that the synthesis holds back, as `SourceFilter.stream` explains."""

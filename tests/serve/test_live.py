@@ -1,6 +1,7 @@
 """A voice that follows a speaker: whole at any lag, the offline conversion at no bound, through pipes."""
 
 import io
+import json
 import struct
 import subprocess
 import sys
@@ -245,3 +246,13 @@ def test_without_a_microphone(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(BadSetting, match="needs the library sounddevice and PortAudio"):
         follow(codec, "microphone", "-", voice=Voice("slt"))
+
+
+def test_the_benchmark_of_the_lag_runs(checkout: Path, tiny_codec: Path, tmp_path: Path) -> None:
+    words = ["--lags", "100,200", "--seconds", "1.5", "--recordings", "1", "--json", str(tmp_path / "a.json")]
+    command = [sys.executable, "benchmarks/live.py", str(tiny_codec), *words]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert [row["lag_ms"] for row in found["lags"]] == [100, 200]
+    assert all(row["first_sound_ms"] > row["block_ms"] for row in found["lags"])

@@ -17,7 +17,7 @@ from speechvq.codec import Codec
 from speechvq.errors import BadSetting
 from speechvq.serve.bulk import STANDARD
 from speechvq.serve.files import Voice
-from speechvq.serve.live import LAG, Timing, convert_live
+from speechvq.serve.live import LAG, Ear, Timing, converted
 from speechvq.speech.audio import AudioWriter, blocks
 from speechvq.speech.coming import Coming
 
@@ -45,8 +45,9 @@ def follow(
     """
     voice.check(codec)
     timing, rate = Timing.of(codec, lag), round(codec.rate)
+    ear = Ear(codec, timing.ahead)  # before a microphone is open
     with _heard(source, rate, timing.block) as (sound, raw):
-        waves = convert_live(codec, sound, lag=lag, **voice.plain())
+        waves = converted(codec, ear, sound, voice.plain())
         first = list(islice(waves, 1))  # most of what can be wrong shows before a file is made
         writer = Stream(sys.stdout.buffer, rate, raw=raw)
         with writer if target == STANDARD else AudioWriter(target, rate, force=force) as out:

@@ -74,7 +74,6 @@ class Timing:
         return cls(block, ahead, least + ahead * a_code)
 
 
-@torch.no_grad()
 def convert_live(
     codec: Codec, blocks: Iterable[Tensor], *, lag: float = LAG, **options: Any
 ) -> Iterator[Tensor]:
@@ -90,9 +89,14 @@ def convert_live(
         BadSetting: the lag is too short, or the decoder cannot speak so.
         BadAudio: the sound ended before the first code.
     """
+    return converted(codec, Ear(codec, Timing.of(codec, lag).ahead), blocks, options)
+
+
+@torch.no_grad()
+def converted(codec: Codec, ear: "Ear", blocks: Iterable[Tensor], options: Any) -> Iterator[Tensor]:
+    """`convert_live` with an `Ear` that was made before the first sample came, which takes a moment."""
     speak = _speak if isinstance(codec.decoder, SpectralDecoder) else _speak_codes
     with evaluating(codec):
-        ear = Ear(codec, Timing.of(codec, lag).ahead, _reach(codec))
         for wave in speak(codec, ear.listen(blocks), options):
             yield wave[0]
 
@@ -117,12 +121,13 @@ class Heard:
 class Ear:
     """What was heard, as far back as a code or its sound can see."""
 
-    def __init__(self, codec: Codec, ahead: float, reach: int) -> None:
-        """``reach`` codes before the one that is spoken are given as well."""
+    def __init__(self, codec: Codec, ahead: float) -> None:
+        """``ahead`` codes after the one that is spoken are heard first, as those before it still are."""
         own: Tensor | float = 0.0
         if isinstance(codec.encoder, MelEncoder) and codec.encoder.remove_mean and not math.isinf(ahead):
             own = OWN * own_mean(codec)
-        self.codec, self.ahead, self.reach = codec, ahead, reach
+        self.codec, self.ahead = codec, ahead
+        self.reach = codec.decoder.reach if isinstance(codec.decoder, SpectralDecoder) else 0
         encoder = codec.encoder
         self.context = math.ceil(encoder.receptive_field / 2 / encoder.hop) + 2
         self.held: Tensor | None = None
@@ -186,9 +191,10 @@ def own_mean(codec: Codec, *, voices: int = 3) -> Tensor:
     codes = 200 if isinstance(codec.decoder, SpectralDecoder) else 25  # others take their time
     noise = torch.Generator().manual_seed(0)
     drawn = torch.randint(quantizer.codebook_size, (1, quantizer.num_codebooks, codes), generator=noise)
-    vectors = quantizer.decode(drawn.to(next(codec.parameters()).device))
     known = codec.decoder.speakers[:voices] or (None,)
-    spoken = [codec.decoder.generate(vectors, speaker=speaker, seed=0) for speaker in known]
+    with evaluating(codec):
+        vectors = quantizer.decode(drawn.to(next(codec.parameters()).device))
+        spoken = [codec.decoder.generate(vectors, speaker=speaker, seed=0) for speaker in known]
     return encoder.frames(torch.cat(spoken, 2)).double().mean(2, keepdim=True)
 
 
@@ -235,11 +241,6 @@ def _speak_codes(codec: Codec, heard: Iterable[Heard], options: dict[str, Any]) 
     assert isinstance(codec.decoder, Streaming)
     due = (codec.quantizer.decode(now.indices[:, :, now.first : now.stop]) for now in heard)
     yield from codec.decoder.stream((piece for piece in due if piece.shape[2]), **options)
-
-
-def _reach(codec: Codec) -> int:
-    """Codes before the one that is spoken which its sound sees."""
-    return codec.decoder.reach if isinstance(codec.decoder, SpectralDecoder) else 0
 
 
 def _ending(blocks: Iterable[Tensor]) -> Iterator[tuple[Tensor | None, bool]]:

@@ -72,6 +72,8 @@ def _native_missing(utterances: Utterances, net: Network) -> str | None:
     weight = utterances.net.bias
     if weight.device.type != "cpu" or weight.dtype != torch.float32:
         return f"the decoder is {weight.dtype} on {weight.device}, not float32 on a CPU"
+    if not all(tensor.isfinite().all() for tensor in net.tensors.values()):
+        return "its weights are not all finite"
     return None
 
 

@@ -83,6 +83,16 @@ def test_the_fastest_that_is_present_speaks_and_says_so(
 
 
 @needs_library
+def test_a_decoder_that_training_ruined_is_left_to_torch():
+    net, vectors = decoder(), torch.randn(1, 5, 2)
+    net.net.bias.data[3] = torch.nan  # of the conditions: the kernel speaks, at some level
+    assert net.generate(vectors, speaker="ann", backend="native").isfinite().all()
+    next(net.net.post.parameters()).data[0] = torch.nan
+    with pytest.raises(BadSetting, match="weights are not all finite"):
+        net.generate(vectors, speaker="ann", backend="native")
+
+
+@needs_library
 def test_wrong_wishes_are_sentences():
     net, vectors = decoder(), torch.randn(1, 5, 2)
     with pytest.raises(UnknownName, match="no backend called 'abacus'; known: .*native, torch"):

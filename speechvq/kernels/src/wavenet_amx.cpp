@@ -26,7 +26,7 @@ namespace {
 
 constexpr int LANES = 16, STRIP = 8;
 typedef float Floats __attribute__((vector_size(64), may_alias));
-typedef int32_t Ints __attribute__((vector_size(64), may_alias));
+typedef uint32_t Words __attribute__((vector_size(64), may_alias));
 
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
 inline Floats splat(float a) { return _mm512_set1_ps(a); }

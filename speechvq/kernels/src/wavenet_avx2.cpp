@@ -25,7 +25,7 @@ namespace {
 
 constexpr int LANES = 8, STRIP = 4;
 typedef float Floats __attribute__((vector_size(32), may_alias));
-typedef int32_t Ints __attribute__((vector_size(32), may_alias));
+typedef uint32_t Words __attribute__((vector_size(32), may_alias));
 
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
 inline Floats splat(float a) { return _mm256_set1_ps(a); }

@@ -161,7 +161,8 @@ struct Speaker {
             float least = -__builtin_inff();
             if (drawing.top_k > 0 && drawing.top_k < count)
                 least = least_of_top(logits, count, drawing.top_k, desk.room);
-            exponentials(logits, count, logits[drawn], float(1 / drawing.temperature), least, desk.chances);
+            const float scale = drawing.temperature > 1e-30 ? float(1 / drawing.temperature) : 1e30f;
+            exponentials(logits, count, logits[drawn], scale, least, desk.chances);
             if (drawing.top_p < 1) keep_nucleus(desk.chances, count, drawing.top_p, desk.order);
             drawn = reach(desk.chances, count, uniforms[0]);
         }

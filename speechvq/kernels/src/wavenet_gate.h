@@ -20,7 +20,7 @@ inline Floats power_of_two(Floats x) {
     sum = multiply_add(sum, f, splat(2.4022651e-1f));
     sum = multiply_add(sum, f, splat(6.9314718e-1f));
     sum = multiply_add(sum, f, splat(1.0f));
-    return (Floats)((Ints)sum + ((Ints)shifted << 23));
+    return (Floats)((Words)sum + ((Words)shifted << 23));
 }
 
 // tanh(a) sigmoid(b) = (1 - e^-2a) / ((1 + e^-2a) (1 + e^-b)), to about 2e-7. Beyond the bounds neither moves.

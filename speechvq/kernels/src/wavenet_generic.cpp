@@ -16,7 +16,7 @@ namespace {
 
 constexpr int LANES = 4, STRIP = 4;
 typedef float Floats __attribute__((vector_size(16), may_alias));
-typedef int32_t Ints __attribute__((vector_size(16), may_alias));
+typedef uint32_t Words __attribute__((vector_size(16), may_alias));
 
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return a * b + c; }
 inline Floats splat(float a) { return Floats{a, a, a, a}; }

@@ -2,7 +2,7 @@
 // namespace,
 //   LANES                   floats in a register
 //   STRIP                   registers of outputs whose sums are held at the same time, with up to SIDE rows
-//   Floats, Ints            a register of LANES floats, of LANES int32 (vector types of GCC and Clang)
+//   Floats, Words            a register of LANES floats, of LANES uint32 (vector types of GCC and Clang)
 //   multiply_add(a, b, c)   a * b + c
 //   splat(a)                a in every lane
 //   hold(w)                 tells the compiler to load w once and hold it in its register
@@ -28,7 +28,7 @@ struct Whole {
 struct Thirds {
     static constexpr int STEP = 4, BYTES = 12 * LANES;
     static inline void load(const char* from, Floats* w) {
-        const Ints* words = reinterpret_cast<const Ints*>(from);
+        const Words* words = reinterpret_cast<const Words*>(from);
         for (int i = 0; i < 3; i++) w[i] = (Floats)words[i];
         w[3] = (Floats)((words[2] << 24) | ((words[1] << 16) & 0xff0000) | ((words[0] << 8) & 0xff00));
     }
@@ -37,7 +37,7 @@ struct Thirds {
 struct Halves {
     static constexpr int STEP = 2, BYTES = 4 * LANES;
     static inline void load(const char* from, Floats* w) {
-        const Ints word = *reinterpret_cast<const Ints*>(from);
+        const Words word = *reinterpret_cast<const Words*>(from);
         w[0] = (Floats)word;
         w[1] = (Floats)(word << 16);
     }

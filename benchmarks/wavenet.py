@@ -1,6 +1,6 @@
 """How many samples a second a WaveNet speaks on this machine's CPU, beside PyTorch and what memory allows.
 
-    python benchmarks/wavenet.py [--rounds 5] [--seconds 0.3] [--quick] [--json FILE]
+    python benchmarks/wavenet.py [--rounds 5] [--seconds 0.3] [--quick] [--without-compile] [--json FILE]
 
 Two networks with random weights: ``reference`` (20 layers, 64 residual, 128 gate, 256 skip, 256 levels) and
 ``wn30`` (the decoder's preset: 30 layers, otherwise the same). Everybody gets the same weights, conditions
@@ -170,7 +170,7 @@ def measure(name: str, asked: argparse.Namespace, roof: float) -> dict[str, obje
     weights -= net.residual[0].numel()  # the last layer's lead nowhere
     speeds = {s: reading_speed(weights * b) for s, b in BYTES.items()}
     # The larger network's torch.compile takes minutes and says nothing new.
-    compiled = name == "reference" and not asked.quick
+    compiled = name == "reference" and not asked.quick and not asked.without_compile
     everybody = contestants(net, quick=asked.quick, compiled=compiled)
     rows = race(net, everybody, asked.rounds, asked.seconds)
     usual = rows[0]["samples_per_second"]
@@ -214,23 +214,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.3, help="of one contestant's turn")
     parser.add_argument("--quick", action="store_true", help="few contestants, one network")
+    parser.add_argument("--without-compile", action="store_true", help="leave out torch.compile")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    roof = multiplying_speed()
-    found = [measure(name, asked, roof) for name in (["reference"] if asked.quick else LAYERS)]
+    roof, found = multiplying_speed(), []
     kernel = NativeWaveNet(network(20)).instructions
-    load = [round(x, 1) for x in os.getloadavg()]
+    for name in ["reference"] if asked.quick else LAYERS:
+        found.append(measure(name, asked, roof))
+        record = {"machine": machine(), "kernel": kernel, "load": os.getloadavg(), "float32_roof": roof}
+        if asked.json:
+            asked.json.write_text(json.dumps(record | {"networks": found}, indent=1) + "\n")
+    load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
     print(f"\n{machine()}, {kernel}, load {load}, {roof / 1e9:.0f} GFLOP/s in a float32 product")
-    if asked.json:
-        record = {
-            "machine": machine(),
-            "kernel": kernel,
-            "load": load,
-            "float32_roof": roof,
-            "networks": found,
-        }
-        asked.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ python "$here/embed.py" data/speech.jsonl data/embeddings.npz
 
 if [ ! -d runs/speech/done ]; then
   speechvq train experiment=speech data.manifest=data/speech.jsonl data.embeddings=data/embeddings.npz \
-    runtime.accelerator=auto runtime.precision=bf16-mixed runtime.steps=9000 runtime.valid_every=1000 \
+    runtime.accelerator=auto runtime.precision=bf16-mixed runtime.steps=10000 runtime.valid_every=1000 \
     runtime.valid_batches=8 resume=true
   mkdir runs/speech/done
 fi

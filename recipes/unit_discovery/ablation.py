@@ -77,13 +77,13 @@ PLAIN = Variant(
         "model.encoder.warp=0",
     ),
 )  # fmt: skip
-CROP = 640
-"""Samples of each of 8 recordings that a step of the published decoder predicts; 5120 of 52 as published."""
+CROP = 160
+"""Samples of each of 16 recordings that a step of the published decoder predicts; 5120 of 52 as published."""
 BSHALL = Variant(
-    "zerospeech", f"van Niekerk et al., 8 x {CROP} samples a step", {},
+    "zerospeech", f"van Niekerk et al., 16 x {CROP} samples a step", {},
     (
         "experiment=speech_zerospeech", STEPS, "data.seconds=0.5", "data.valid_seconds=0.5",
-        "data.cache=false", f"model.decoder.window={CROP}", "runtime.batch_size=8", "runtime.threads=1",
+        "data.cache=false", f"model.decoder.window={CROP}", "runtime.batch_size=16", "runtime.threads=1",
         "runtime.ema=0.97", "runtime.accelerator=cpu", "runtime.precision=bf16-mixed",
         "runtime.valid_every=800", "runtime.valid_batches=1", "runtime.save_every=800",
         "optimiser.warmup=30",

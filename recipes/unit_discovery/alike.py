@@ -1,6 +1,6 @@
 """How alike the units of two runs are, whatever they call them: k-means of two seeds, and codecs.
 
-python alike.py checkpoints/speech data/flite/manifest.jsonl alike.json [--other runs/second/codec]
+python alike.py checkpoints/speech-units data/flite/manifest.jsonl alike.json [--other runs/second/codec]
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """One way to have units, scored: the codec, or k-means of MFCC or log-mel frames. One row of the tables.
 
-    python compare.py codec checkpoints/speech data/flite/manifest.jsonl row.json
+    python compare.py codec checkpoints/speech-units data/flite/manifest.jsonl row.json
 
 All have as many units as the codec's codebook and 50 frames a second. The k-means learns from the train
 split; the map from units to phones comes from the same recordings for everyone; scores are of the whole

@@ -154,7 +154,7 @@ class Plan:
 
     def typed(self, *, seeds: bool = False, prior: bool = False) -> str:
         """The command, as one types it."""
-        words = [COMMAND, *([str(self.codec)] if self.codec != Path("checkpoints/speech") else [])]
+        words = [COMMAND, *([str(self.codec)] if self.codec != Path("checkpoints/speech-units") else [])]
         words += ["--seeds"] * seeds + ["--prior"] * prior
         sample = (("--train", self.train, TRAIN), ("--valid", self.valid, VALID))
         return " ".join(words + [f"{flag} {value}" for flag, value, usual in sample if value != usual])
@@ -194,7 +194,7 @@ def _read(path: Path):  # noqa: ANN202 (whatever was written)
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("codec", type=Path, nargs="?", default=Path("checkpoints/speech"))
+    parser.add_argument("codec", type=Path, nargs="?", default=Path("checkpoints/speech-units"))
     parser.add_argument("--out", type=Path, default=Path("outputs/unit_discovery"))
     parser.add_argument("--train", type=int, default=TRAIN, help="recordings to learn and map from")
     parser.add_argument("--valid", type=int, default=VALID, help="recordings to choose the segmentation by")

@@ -17,7 +17,7 @@ from speechvq.score.streams import Stream
 from speechvq.score.units import agreement, joint_counts
 from speechvq.score.voices import speaker_use
 
-WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+WEIGHTS = (0.0, 0.03, 0.06, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 """Weights of the segmentation, in mean squared quantization errors; the best on the valid split is taken."""
 
 GENDERS = {

@@ -1,6 +1,6 @@
 """The three pictures of results.md, drawn from what ``speechvq score units`` wrote.
 
-python pictures.py checkpoints/speech outputs/unit_discovery/page outputs/unit_discovery/pictures
+python pictures.py checkpoints/speech-units outputs/unit_discovery/page outputs/unit_discovery/pictures
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """What comes next among units: two priors over a codec's codes, what they cost and how they sound.
 
-    python prior.py checkpoints/speech data/flite/manifest.jsonl outputs/unit_discovery/prior results.md
+    python prior.py checkpoints/speech-units data/flite/manifest.jsonl outputs/unit_discovery/prior results.md
 
 Trains a WaveNet and a transformer on the codes of the train split, scores both on the test split beside
 counting, lets both babble in every voice and go on with two held-out recordings (WAV files in OUT), and
@@ -32,7 +32,7 @@ from speechvq.train.settings import compose
 
 log = logging.getLogger("unit_discovery.prior")
 EXPERIMENTS = {"WaveNet": "speech_prior", "transformer": "speech_prior_transformer"}
-STEPS = {"WaveNet": 1000, "transformer": 1400}
+STEPS = {"WaveNet": 600, "transformer": 600}
 SIZES = {"WaveNet": "small", "transformer": "tiny"}
 SAMPLING = Sampling(temperature=0.9, top_p=0.95, seed=1)
 SECONDS = 4.0
@@ -72,6 +72,9 @@ def trained(name: str, folder: Path, codec: Path, manifest: Path, steps: int) ->
             f"model.prior.size={SIZES[name]}", "optimiser.lr=2e-3", "optimiser.warmup=100",
         ]  # fmt: skip
         train(compose(told))
+        last = json.loads((folder / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])["step"]
+        if last < steps:
+            raise SystemExit(f"the {name} prior stopped at step {last} of {steps}; start again to go on")
         _write(done, f"{steps} steps\n")
     return Prior.from_pretrained(folder / "prior")
 

@@ -1,6 +1,6 @@
 """What needs no phones: code use, bitrates, durations and how much the units say about who speaks.
 
-python recorded.py checkpoints/speech data/asterisk/manifest.jsonl voices.json --split valid --split test
+python recorded.py checkpoints/speech-units data/asterisk/manifest.jsonl voices.json --split test
 """
 
 import argparse

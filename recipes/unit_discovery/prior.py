@@ -72,7 +72,9 @@ def trained(name: str, folder: Path, codec: Path, manifest: Path, steps: int) ->
             f"model.prior.size={SIZES[name]}", "optimiser.lr=2e-3", "optimiser.warmup=100",
         ]  # fmt: skip
         train(compose(told))
-        last = json.loads((folder / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])["step"]
+        log_of = folder / "log.jsonl"
+        lines = log_of.read_text(encoding="utf-8").splitlines() if log_of.exists() else []
+        last = json.loads(lines[-1])["step"] if lines else 0
         if last < steps:
             raise SystemExit(f"the {name} prior stopped at step {last} of {steps}; start again to go on")
         _write(done, f"{steps} steps\n")

@@ -131,7 +131,7 @@ class GumbelQuantizer(Quantizer):
         if in_backward():
             return self.anneal.temperature(self.step - 1)
         temperature = self.temperature
-        self.step += 1
+        self.step.add_(1)
         return temperature
 
     def _losses(self, logits_NK: Tensor, valid_N: Tensor | None) -> dict[str, Tensor]:

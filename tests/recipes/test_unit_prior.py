@@ -63,15 +63,15 @@ def test_one_that_was_stopped_goes_on(
     recipe: ModuleType, manifest: Path, tiny_codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     name, folder = "transformer", tmp_path / "run"
-    ask, stopped = recipe.compose, []
+    ask = recipe.compose
 
     def briefly(told: list[str]) -> object:
         return ask([*told, "runtime.max_minutes=0.00001", "runtime.save_every=1"])
 
     monkeypatch.setattr(recipe, "compose", briefly)
-    monkeypatch.setattr(recipe, "_write", lambda *_: stopped.append(True))  # as if it had been killed
-    recipe.trained(name, folder, tiny_codec, manifest, 3)
-    assert stopped
+    with pytest.raises(SystemExit, match="start again to go on"):
+        recipe.trained(name, folder, tiny_codec, manifest, 3)
+    assert not (folder / "trained").exists()
     monkeypatch.undo()
     monkeypatch.syspath_prepend(str(RECIPE))
     prior = recipe.trained(name, folder, tiny_codec, manifest, 3)

@@ -16,8 +16,7 @@
 namespace speechvq {
 namespace {
 
-constexpr int64_t SPAN = 8;        // rows x samples whose past taps are taken together, when the rows are few
-
+constexpr int64_t SPAN = 32;       // rows x samples whose past taps are taken together: all that tiles have room for
 constexpr int64_t WORTH = 4;       // samples for which that is worth while
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -213,8 +212,7 @@ WaveNetStrides strides(const PackedWaveNet* packed, int64_t frames, int64_t hop)
 bool decode(const PackedWaveNet* packed, const WaveNetJob& job) {
     const Net& net = *reinterpret_cast<const Net*>(packed);
     const bool by_tiles = net.parts > 0 && tiles_pay(net.parts, job.rows);
-    const int64_t most = by_tiles ? 2 * SPAN : SPAN;  // a tile has room for as many
-    const int64_t span = most / job.rows > 1 ? most / job.rows : 1, T = job.frames * job.hop;
+    const int64_t span = SPAN / job.rows > 1 ? SPAN / job.rows : 1, T = job.frames * job.hop;
     Desk desk = {};
     Cutter count = {nullptr};
     cut_desk(net, job.rows, span, desk, count);

@@ -1,6 +1,6 @@
 """How much faster a prior writes codes when it remembers what it has read, on one CPU core.
 
-    python benchmarks/prior.py [--codes 500] [--rounds 3] [--sizes small,base] [--json FILE]
+    python benchmarks/priors.py [--codes 500] [--rounds 3] [--sizes small,base] [--json FILE]
 
 Each prior (512 codes, random weights) writes one row of codes twice: with its cache (the transformer's
 keys and values, the WaveNet's rings), and by running the network over everything so far for every code.

@@ -15,7 +15,7 @@ from speechvq.errors import BadAudio, BadSetting
 from speechvq.speech.audio import read_audio
 from speechvq.speech.prepare import Options
 from speechvq.speech.prepare.asterisk import INSTALLED, asterisk, decode_g722
-from speechvq.speech.prepare.debian import unpack
+from speechvq.store.debian import unpack
 
 av = pytest.importorskip("av")
 RATE = 16000

@@ -15,8 +15,8 @@ from speechvq.errors import BadAudio, BadSetting, UnknownName
 from speechvq.speech.audio import Checks, read_audio
 from speechvq.speech.prepare import PREPARERS, Options, Processing, preparer
 from speechvq.speech.prepare.folder import folder
-from speechvq.speech.prepare.layout import hold_out
 from speechvq.speech.prepare.process import process
+from speechvq.store.layout import hold_out
 from speechvq.store.manifest import read_manifest, write_manifest
 
 RATE = 16000

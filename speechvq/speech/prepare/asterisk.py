@@ -19,9 +19,9 @@ from torch import Tensor
 
 from speechvq.errors import BadAudio, BadSetting, MissingExtra
 from speechvq.speech.audio import write_audio
-from speechvq.speech.prepare.debian import unpack
 from speechvq.speech.prepare.gather import Options, Prepared, Recording, gather, in_parallel
-from speechvq.speech.prepare.layout import files_under, hold_out
+from speechvq.store.debian import unpack
+from speechvq.store.layout import files_under, hold_out
 
 INSTALLED = Path("/usr/share/asterisk/sounds")
 RATE = 16000

@@ -9,7 +9,7 @@ from pathlib import Path
 from speechvq.errors import BadAudio
 from speechvq.speech.audio import AUDIO_SUFFIXES
 from speechvq.speech.prepare.gather import Options, Prepared, Recording, gather
-from speechvq.speech.prepare.layout import files_under, hold_out, text_of
+from speechvq.store.layout import files_under, hold_out, text_of
 
 FOREIGN = (".m4a", ".aac", ".wma", ".webm", ".mp4", ".amr", ".ape", ".3gp")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from speechvq.errors import BadAudio, BadSetting
 from speechvq.speech.prepare.gather import Options, Prepared, Recording, gather
-from speechvq.speech.prepare.layout import hold_out, inside
+from speechvq.store.layout import hold_out, inside
 
 SPEAKER = "lj"
 

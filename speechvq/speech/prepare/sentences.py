@@ -10,8 +10,8 @@ import random
 import re
 
 from speechvq.errors import BadSetting
-from speechvq.speech.prepare.layout import fraction
 from speechvq.speech.prepare.words import LISTS
+from speechvq.store.layout import fraction
 from speechvq.store.manifest import SPLITS
 
 SHORTEST, LONGEST = 5, 16  # words

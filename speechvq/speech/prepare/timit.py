@@ -9,7 +9,7 @@ from pathlib import Path
 
 from speechvq.errors import BadAudio
 from speechvq.speech.prepare.gather import Options, Prepared, Recording, gather
-from speechvq.speech.prepare.layout import files_under, inside, text_of
+from speechvq.store.layout import files_under, inside, text_of
 
 CORE = """
 mdab0 mwbt0 felc0 mtas1 mwew0 fpas0 mjmp0 mlnt0 fpkt0 mlll0 mtls0 fjlm0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from speechvq.errors import BadAudio, BadSetting, UnknownName
 from speechvq.speech.prepare.gather import Options, Prepared, Recording, gather
-from speechvq.speech.prepare.layout import files_under, hold_out, inside, text_of
+from speechvq.store.layout import files_under, hold_out, inside, text_of
 
 SHARED = 24  # utterances 001 to 024
 NAME = re.compile(r"(?P<speaker>[ps]\d+)_(?P<number>\d+)(?:_mic(?P<mic>[12]))?$")

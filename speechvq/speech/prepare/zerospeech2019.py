@@ -8,7 +8,7 @@ from pathlib import Path
 
 from speechvq.errors import BadAudio, BadSetting, UnknownName
 from speechvq.speech.prepare.gather import Options, Prepared, Recording, gather
-from speechvq.speech.prepare.layout import files_under, hold_out, inside
+from speechvq.store.layout import files_under, hold_out, inside
 
 LANGUAGES = ("english", "english_small", "surprise")
 

@@ -1,4 +1,4 @@
-"""Finding files in a corpus, and deciding which utterances are held out."""
+"""Finding files in a corpus of any modality, and deciding which of its items are held out."""
 
 import hashlib
 import os

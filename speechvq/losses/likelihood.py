@@ -1,9 +1,10 @@
-"""Negative log likelihoods of autoregressive models, in nats per sample.
+"""Negative log likelihoods in nats, of discrete targets and of values on a grid of levels.
 
-`categorical_nll` is for discrete targets (mu-law levels, codes). `logistics_nll` is the discretised
-mixture of logistics (Salimans et al. 2017, PixelCNN++, equation 2) with exact edge bins and a form of
-the logarithm that loses no digits, so that the masses of all bins sum to one for 256 and for 65536
-levels alike. Both are computed in float32 or better under any autocast.
+`categorical_nll` is for discrete targets (mu-law levels, codes). The others give a continuous density's
+mass in each of the bins that divide the line between levels, the outermost bins being open, so that the
+masses of all levels sum to one and the likelihood is that of the stored integers: `logistic_log_mass`
+(Salimans et al. 2017, PixelCNN++, equation 2), its mixture `logistics_nll`, and `gaussian_log_mass`. The
+logarithms are in a form that loses no digits, for 256 and for 65536 levels alike.
 """
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 
 
 def categorical_nll(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross entropy of each place.
+    """Cross entropy of each place, in float32 under any autocast.
 
     Args:
         logits: (B, Q, *grid).
@@ -24,11 +25,57 @@ def categorical_nll(logits: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), target, reduction="none")
 
 
+def logistic_log_mass(target: Tensor, means: Tensor, log_scales: Tensor, *, levels: int) -> Tensor:
+    """Logarithm of a logistic distribution's mass in the bin of each target.
+
+    Args:
+        target: values on the grid of ``levels`` steps from -1 to 1.
+        means: of the distributions; the three tensors broadcast.
+        log_scales: logarithms of their scales.
+        levels: values on the grid, Q; a bin reaches 1 / (Q - 1) to either side.
+
+    Returns:
+        At most 0, of the tensors' precision and broadcast shape.
+    """
+    half = 1 / (levels - 1)
+    scales = log_scales.exp()
+    upper, lower = (target + half - means) / scales, (target - half - means) / scales
+    # sigmoid(u) - sigmoid(l) = sigmoid(u) sigmoid(-l) (1 - exp(l - u)), and u - l is known exactly.
+    below_upper, above_lower = F.logsigmoid(upper), F.logsigmoid(-lower)
+    inside = below_upper + above_lower + torch.log(-torch.expm1(-2 * half / scales))
+    return _open_ends(target, half, below_upper, above_lower, inside)
+
+
+def gaussian_log_mass(target: Tensor, means: Tensor, log_scales: Tensor, *, levels: int) -> Tensor:
+    """Logarithm of a Gaussian's mass in the bin of each target, as `logistic_log_mass`.
+
+    Args:
+        target: values on the grid of ``levels`` steps from -1 to 1.
+        means: of the distributions; the three tensors broadcast.
+        log_scales: logarithms of their standard deviations.
+        levels: values on the grid, Q.
+    """
+    half = 1 / (levels - 1)
+    scales = log_scales.exp()
+    upper, lower = (target + half - means) / scales, (target - half - means) / scales
+    below_upper, above_lower = torch.special.log_ndtr(upper), torch.special.log_ndtr(-lower)
+    # Above the mean both distribution functions are near one: there the difference is taken of what is
+    # left above, which has the same form with the signs of both edges turned.
+    above_upper, below_lower = torch.special.log_ndtr(-upper), torch.special.log_ndtr(lower)
+    right = upper + lower > 0
+    more, less = torch.where(right, above_lower, below_upper), torch.where(right, above_upper, below_lower)
+    inside = more + torch.log(-torch.expm1(less - more))
+    return _open_ends(target, half, below_upper, above_lower, inside)
+
+
+def _open_ends(target: Tensor, half: float, low: Tensor, high: Tensor, inside: Tensor) -> Tensor:
+    """The lowest bin reaches down to minus infinity, the highest up to infinity."""
+    lowest, highest = target < -1 + half, target > 1 - half
+    return torch.where(lowest, low, torch.where(highest, high, inside))
+
+
 def logistics_nll(parameters: Tensor, target: Tensor, *, levels: int, floor: float = -12.0) -> Tensor:
     """Discretised mixture of logistics.
-
-    With d = 1 / (levels - 1), the mass of value x is the mixture's probability of (x - d, x + d); the
-    lowest bin reaches down to minus infinity and the highest up to infinity.
 
     Args:
         parameters: (B, 3 M, L): M mixture logits, M means, M log scales.
@@ -42,15 +89,7 @@ def logistics_nll(parameters: Tensor, target: Tensor, *, levels: int, floor: flo
     """
     # Double precision: the distance of a target to a mean is divided by scales down to exp(floor).
     logits, means, log_scales = parameters.double().chunk(3, dim=1)
-    scales = log_scales.clamp(min=floor).exp()
-    half = 1 / (levels - 1)
-    target = target.double()[:, None]
-    upper, lower = (target + half - means) / scales, (target - half - means) / scales
-    # sigmoid(u) - sigmoid(l) = sigmoid(u) sigmoid(-l) (1 - exp(l - u)), and u - l is known exactly.
-    below_upper, above_lower = F.logsigmoid(upper), F.logsigmoid(-lower)
-    inside = below_upper + above_lower + torch.log(-torch.expm1(-2 * half / scales))
-    lowest, highest = target < -1 + half, target > 1 - half
-    mass = torch.where(lowest, below_upper, torch.where(highest, above_lower, inside))
+    mass = logistic_log_mass(target.double()[:, None], means, log_scales.clamp(min=floor), levels=levels)
     return -torch.logsumexp(logits.log_softmax(1) + mass, dim=1).float()
 
 

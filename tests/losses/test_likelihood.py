@@ -7,6 +7,7 @@ import torch
 
 from speechvq.losses.likelihood import (
     categorical_nll,
+    gaussian_log_mass,
     grid_levels,
     grid_values,
     logistics_nll,
@@ -75,6 +76,43 @@ def test_the_gradient_is_that_of_the_formula():
     assert ours.item() == pytest.approx(plain.item(), rel=1e-6)
     expected, made = (torch.autograd.grad(loss, parameters)[0] for loss in (plain, ours))
     assert torch.allclose(expected, made, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("levels", [2, 256, 65536])
+@pytest.mark.parametrize(
+    ("mean", "log_scale"),
+    [(0, -2), (0.3, 0), (0.9995, -7), (-0.9999, -9), (1.4, -3), (-1, -12), (0.1234567, -12), (0, 3), (-3, 0)],
+)
+def test_gaussian_masses_of_all_bins_sum_to_one(levels: int, mean: float, log_scale: float):
+    values = grid_values(torch.arange(levels), levels=levels)
+    mass = gaussian_log_mass(values, *torch.tensor([mean, log_scale]).double(), levels=levels).exp()
+    assert mass.sum().item() == pytest.approx(1, abs=1e-6)
+
+
+def test_gaussian_masses_are_differences_of_the_distribution_function():
+    means, log_scales = torch.rand(2, 500, dtype=torch.float64) * 2 - 1
+    target = grid_values(torch.randint(256, (500,)), levels=256)
+    normal = torch.distributions.Normal(means, log_scales.exp())
+    lower = torch.where(target == -1, 0, normal.cdf(target - 1 / 255))
+    upper = torch.where(target == 1, 1, normal.cdf(target + 1 / 255))
+    mass = gaussian_log_mass(target, means, log_scales, levels=256).exp()
+    assert torch.allclose(mass, upper - lower, rtol=1e-9, atol=1e-14)
+    narrow = gaussian_log_mass(target.float(), means.float(), log_scales.float(), levels=256).exp()
+    assert torch.allclose(narrow.double(), mass, rtol=1e-3)
+
+
+def test_gaussian_tails_keep_a_finite_likelihood_and_the_right_gradient():
+    far = torch.tensor([0.9, -0.9, 0.0]).requires_grad_()
+    for target in (-1.0, 0.0, 1.0):
+        mass = gaussian_log_mass(torch.tensor(target), far, torch.tensor(-7.0), levels=256)
+        (gradient,) = torch.autograd.grad(mass.sum(), far)
+        assert mass.isfinite().all()
+        assert gradient.isfinite().all()
+        assert ((target - far.detach()) * gradient >= 0).all()
+    assert mass.min() < -1e5
+    inputs = (2 * torch.rand(2, 20, dtype=torch.float64) - 1).requires_grad_()
+    target = grid_values(torch.randint(256, (20,)), levels=256)
+    torch.autograd.gradcheck(lambda x: gaussian_log_mass(target, x[0], x[1] - 2, levels=256), inputs)
 
 
 def test_draws_follow_the_likelihood():

@@ -33,6 +33,14 @@ class BadAudio(SpeechVQError):
         super().__init__(f"{path} {reason}")
 
 
+class BadPicture(SpeechVQError):
+    """A picture that cannot be used; the sentence names the file and the reason, a short phrase."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        self.path, self.reason = str(path), reason
+        super().__init__(f"{path} {reason}")
+
+
 class BadManifest(SpeechVQError):
     """A manifest line that cannot be read; the sentence names the file and the line."""
 

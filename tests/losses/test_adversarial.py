@@ -20,6 +20,21 @@ def test_squares_by_hand():
     assert maker_loss(made, [None], kind="squares").item() == pytest.approx((4 + 0.25) / 2)
 
 
+def test_vanilla_is_the_cross_entropy_of_telling_them_apart():
+    real, made = torch.randn(2, 1, 3, 3), torch.randn(2, 1, 3, 3)
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits
+    want = entropy(real, torch.ones_like(real)) + entropy(made, torch.zeros_like(made))
+    assert critic_loss([real], [made], [None], kind="vanilla").item() == pytest.approx(want.item(), rel=1e-5)
+    assert maker_loss([made], [None], kind="vanilla").item() == pytest.approx(-made.mean().item(), rel=1e-5)
+
+
+def test_a_critic_that_says_nothing_loses_what_the_papers_say():
+    # VQGAN halves both: its famous "stuck at 1.0" and at log 2.
+    nothing = [torch.zeros(1, 1, 2, 2)]
+    assert critic_loss(nothing, nothing, [None]).item() / 2 == 1.0
+    assert critic_loss(nothing, nothing, [None], kind="vanilla").item() / 2 == pytest.approx(0.693147)
+
+
 def test_a_weight_means_the_same_with_more_critics():
     scores = torch.randn(2, 1, 3, 4)
     once, thrice = maker_loss([scores], [None]), maker_loss([scores] * 3, [None] * 3)
@@ -46,7 +61,7 @@ def test_feature_matching_does_not_teach_the_real_side():
     assert made.grad is not None
 
 
-@pytest.mark.parametrize("kind", ["hinge", "squares"])
+@pytest.mark.parametrize("kind", ["hinge", "squares", "vanilla"])
 def test_following_the_makers_loss_raises_its_score(kind):
     score = torch.full((1, 1, 1, 1), -0.5, requires_grad=True)
     maker_loss([score], [None], kind=kind).backward()
@@ -55,5 +70,5 @@ def test_following_the_makers_loss_raises_its_score(kind):
 
 
 def test_an_unknown_kind_lists_the_known_ones():
-    with pytest.raises(UnknownName, match="hinge, squares"):
+    with pytest.raises(UnknownName, match="hinge, squares, vanilla"):
         maker_loss([torch.zeros(1, 1, 1, 1)], [None], kind="wasserstein")

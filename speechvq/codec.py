@@ -22,7 +22,7 @@ from speechvq.quantize import QUANTIZERS, Quantized, Quantizer
 from speechvq.store.weights import load_config, load_into, save_folder
 from speechvq.table import Table
 
-ROOMS = ("speech",)
+ROOMS = ("speech", "image")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,5 @@
+"""Pictures: their encoders and decoders; importing this puts them in the tables."""
+
+from speechvq.image.vqgan import VQGANDecoder, VQGANEncoder
+
+__all__ = ["VQGANDecoder", "VQGANEncoder"]

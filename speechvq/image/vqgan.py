@@ -1,0 +1,240 @@
+"""Pictures to vectors and back with the networks of VQGAN: residual blocks, attention where it is small.
+
+Esser, Rombach and Ommer, "Taming Transformers for High-Resolution Image Synthesis" (2021), section 3.1
+and, for what the paper leaves open, its published code. Every level but the last halves the picture; both
+1x1 convolutions around the quantizer are here, the encoder's last and the decoder's first layer.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from speechvq.codec import DECODERS, ENCODERS, Batch, Decoder, Encoder, Reconstruction
+from speechvq.errors import BadSetting
+from speechvq.image.widths import Widths, widths_of
+from speechvq.losses.perceptual import Perceptual
+from speechvq.nets.resnet import AttnBlock, Downsample, ResBlock, Upsample, norm
+
+
+class Level(nn.Module):
+    """Residual blocks at one resolution, each followed by attention or not, and a change of resolution."""
+
+    def __init__(
+        self, channels: Sequence[int], *, attends: bool, resample: type[nn.Module] | None, dropout: float
+    ) -> None:
+        """Blocks lead from each of ``channels`` to the next; ``resample`` takes the last of them."""
+        super().__init__()
+        pairs = list(zip(channels[:-1], channels[1:], strict=True))
+        self.blocks = nn.ModuleList(ResBlock(a, b, dropout=dropout) for a, b in pairs)
+        self.attention = nn.ModuleList(AttnBlock(b) for _, b in pairs) if attends else None
+        self.resample = None if resample is None else resample(channels[-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C', H', W')."""
+        for place, block in enumerate(self.blocks):
+            x = block(x)
+            if self.attention is not None:
+                x = self.attention[place](x)
+        return x if self.resample is None else self.resample(x)
+
+
+@ENCODERS.register("vqgan")
+class VQGANEncoder(Encoder):
+    """Pictures (B, C, H, W) to vectors (B, dim, H // hop, W // hop); level l works at H / 2 ** l."""
+
+    def __init__(self, dim: int | None = None, *, size: str | Widths = "f16") -> None:
+        """``size`` is the name of `SIZES` or the widths themselves; ``dim`` is its latent unless given."""
+        super().__init__()
+        widths = self.widths = widths_of(size)
+        self.dim = widths.latent if dim is None else dim
+        self.hop = widths.hop
+        # By attention every vector sees the whole picture.
+        self.receptive_field = widths.resolution
+        channels, dropout = widths.per_level, widths.dropout
+        self.enter = nn.Conv2d(widths.colours, widths.channels, 3, padding=1)
+        self.levels = nn.ModuleList()
+        before = widths.channels
+        for level, wide in enumerate(channels):
+            resample = Downsample if level < len(channels) - 1 else None
+            row, attends = [before, *[wide] * widths.blocks], widths.attends(level)
+            self.levels.append(Level(row, attends=attends, resample=resample, dropout=dropout))
+            before = wide
+        self.middle = _middle(before, dropout)
+        self.norm = norm(before)
+        self.leave = nn.Conv2d(before, widths.latent, 3, padding=1)
+        self.project = nn.Conv2d(widths.latent, self.dim, 1)
+
+    def forward(self, signal: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `Encoder.forward`; pictures that a mask (B, H, W) cuts to size are encoded one by one."""
+        grid = self.grid(tuple(signal.shape[2:]))
+        if mask is None or bool(mask.all()):
+            return self._encode(signal)
+        sizes = [(h, w) if min(h, w) >= self.hop else (0, 0) for h, w in _sizes(mask)]
+        return _one_by_one(self._encode, signal, sizes, grid, self.dim)
+
+    def _encode(self, x: Tensor) -> Tensor:
+        x = self.enter(x)
+        for level in self.levels:
+            x = level(x)
+        return self.project(self.leave(F.silu(self.norm(self.middle(x)))))
+
+    def grid(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """Vectors down and across of a picture of ``size`` (H, W); one smaller than a hop is an error."""
+        height, width = (side // self.hop for side in size)
+        if min(height, width) < 1:
+            raise BadSetting(
+                f"a picture of {size[0]} x {size[1]} pixels is too small for this encoder, "
+                f"which needs {self.hop} a side"
+            )
+        return height, width
+
+
+@dataclass(frozen=True)
+class PictureLoss:
+    """What the decoder is trained to, and the weights of it."""
+
+    kind: str = "picture"
+    """"picture", or "segmentation": the signal is one-hot over classes, the decoder says logits."""
+    pixels: float = 1.0
+    """Mean absolute difference of pictures, or the binary cross-entropy of segmentations."""
+    features: float = 1.0
+    """The perceptual distance of pictures."""
+    perceptual: Perceptual = Perceptual()
+    """Which perceptual distance."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("picture", "segmentation"):
+            raise BadSetting(f"the decoder makes a 'picture' or a 'segmentation', not a {self.kind!r}")
+        if not (self.pixels >= 0 and self.features >= 0):
+            raise BadSetting("the weights of pixels and features must be at least 0")
+
+
+@DECODERS.register("vqgan")
+class VQGANDecoder(Decoder):
+    """Vectors (B, dim, h, w) to pictures (B, C, h * hop, w * hop), one-hot for segmentations."""
+
+    def __init__(
+        self,
+        dim: int | None = None,
+        *,
+        size: str | Widths = "f16",
+        loss: PictureLoss = PictureLoss(),  # noqa: B008 (frozen)
+    ) -> None:
+        """``size`` and ``dim`` as of the encoder."""
+        super().__init__()
+        widths = self.widths = widths_of(size)
+        self.dim = widths.latent if dim is None else dim
+        self.hop, self.speakers, self.loss = widths.hop, (), loss
+        channels, dropout = widths.per_level, widths.dropout
+        self.project = nn.Conv2d(self.dim, widths.latent, 1)
+        self.enter = nn.Conv2d(widths.latent, channels[-1], 3, padding=1)
+        self.middle = _middle(channels[-1], dropout)
+        # Listed by level as in the encoder, passed from the last to the first; one block more.
+        levels: list[nn.Module] = []
+        for level, wide in enumerate(channels):
+            before = channels[min(level + 1, len(channels) - 1)]
+            row, attends = [before, *[wide] * (widths.blocks + 1)], widths.attends(level)
+            resample = Upsample if level else None
+            levels.append(Level(row, attends=attends, resample=resample, dropout=dropout))
+        self.levels = nn.ModuleList(levels)
+        self.norm = norm(channels[0])
+        self.leave = nn.Conv2d(channels[0], widths.colours, 3, padding=1)
+
+    @property
+    def last_layer(self) -> Tensor:
+        """The weight in which `speechvq.losses.adaptive` compares gradients."""
+        return self.leave.weight
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """The last layer's output, which nothing bounds: (B, dim, h, w) to (B, C, h * hop, w * hop)."""
+        x = self.middle(self.enter(self.project(vectors)))
+        for level in reversed(self.levels):
+            x = level(x)
+        return self.leave(F.silu(self.norm(x)))
+
+    def reconstruct(self, vectors: Tensor, batch: Batch) -> Reconstruction:
+        """Losses "picture/l1", "picture/perceptual", or "picture/bce"; ``signal`` is not bounded.
+
+        Rows and columns of the batch that have no code of their own, fewer than a hop, cost nothing.
+        """
+        codes = (
+            None if batch.mask is None else [(h // self.hop, w // self.hop) for h, w in _sizes(batch.mask)]
+        )
+        made = self._of_each(vectors, codes)
+        height, width = made.shape[2:]
+        target, weight = batch.signal[..., :height, :width], torch.ones_like(made[:, :1])
+        for row, (h, w) in enumerate(codes or ()):
+            weight[row, :, h * self.hop :] = 0
+            weight[row, :, :, w * self.hop :] = 0
+        if self.loss.kind == "segmentation":
+            cost = F.binary_cross_entropy_with_logits(made.float(), (target > 0).float(), reduction="none")
+            return Reconstruction({"picture/bce": self.loss.pixels * _mean(cost, weight)}, made)
+        losses = {"picture/l1": self.loss.pixels * _mean((made - target).abs(), weight)}
+        if self.loss.perceptual.network != "none" and self.loss.features > 0:
+            # What is masked is grey in both.
+            distance = self.loss.perceptual(made * weight, target * weight)
+            losses["picture/perceptual"] = self.loss.features * distance
+        return Reconstruction(losses, made)
+
+    @torch.no_grad()
+    def generate(self, vectors: Tensor, mask: Tensor | None = None, **options: Any) -> Tensor:
+        """Vectors to pictures in [-1, 1], or to the one-hot of each pixel's likeliest class.
+
+        ``mask`` (B, h, w) is True where vectors are valid, and the picture 0 where they are not.
+
+        Raises:
+            BadSetting: there is an option; it knows none.
+        """
+        if options:
+            raise BadSetting(f"the vqgan decoder has no option {', '.join(sorted(options))}")
+        sizes = None if mask is None else _sizes(mask)
+        made = self._of_each(vectors, sizes)
+        if self.loss.kind == "picture":
+            return made.clamp(-1, 1)
+        likeliest = torch.zeros_like(made).scatter_(1, made.argmax(1, keepdim=True), 1)
+        return likeliest if mask is None else likeliest * F.interpolate(mask[:, None].float(), made.shape[2:])
+
+    def _of_each(self, vectors: Tensor, sizes: list[tuple[int, int]] | None) -> Tensor:
+        """`forward`, of each row's valid vectors alone if their ``sizes`` (h, w) are given."""
+        if sizes is None or all(size == tuple(vectors.shape[2:]) for size in sizes):
+            return self(vectors)
+        whole = (vectors.shape[2] * self.hop, vectors.shape[3] * self.hop)
+        return _one_by_one(self, vectors, sizes, whole, self.widths.colours)
+
+
+def _middle(channels: int, dropout: float) -> nn.Sequential:
+    first, last = (ResBlock(channels, channels, dropout=dropout) for _ in range(2))
+    return nn.Sequential(first, AttnBlock(channels), last)
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Mean over channels, pictures and the places that ``weight`` (B, 1, H, W) counts."""
+    return (values * weight).sum() / (weight.sum() * values.shape[1]).clamp(min=1)
+
+
+def _sizes(mask: Tensor) -> list[tuple[int, int]]:
+    """Valid rows and columns of each item of a mask (B, H, W)."""
+    return [(int(m.any(1).sum()), int(m.any(0).sum())) for m in mask.cpu()]
+
+
+def _one_by_one(
+    net: Callable[[Tensor], Tensor],
+    x: Tensor,
+    sizes: list[tuple[int, int]],
+    whole: tuple[int, ...],
+    channels: int,
+) -> Tensor:
+    """``net`` of the upper left part of each row of ``x``, with zeros around it up to ``whole``.
+
+    Neither norms nor attention then see what is not there.
+    """
+    made = x.new_zeros(len(x), channels, *whole)
+    for row, (height, width) in enumerate(sizes):
+        if height and width:
+            part = net(x[row : row + 1, :, :height, :width])[0]
+            made[row, :, : part.shape[1], : part.shape[2]] = part
+    return made

@@ -7,7 +7,9 @@ Unsupervised Multitask Learners" (Radford et al. 2019). In each block
 
 and a last norm follows the last block. Positions are told either by turning queries and keys ("RoFormer",
 Su et al. 2021: pair i of a head's channels turns by place / 10000^(2i / d)), so that only distances
-matter and a sequence may be of any length, or by a learned vector added to the input at each place.
+matter and a sequence may be of any length, or by a learned vector added to the input at each place. The
+first places may see one another in both directions, as what is known before the rest is asked for
+("Unified Language Model Pre-training", Dong et al. 2019).
 
 With a `Cache` the same weights go on from where they were: every block keeps keys and values of all
 places in a buffer of its own, made once in full length. One large buffer for all blocks would be copied
@@ -93,7 +95,9 @@ class Block(nn.Module):
         self.narrow = nn.Linear(4 * width, width)
         self.dropout = depth.dropout
 
-    def forward(self, x: Tensor, turn: Tensor | None, kept: Tensor | None = None, place: int = 0) -> Tensor:
+    def forward(
+        self, x: Tensor, turn: Tensor | None, kept: Tensor | None = None, place: int = 0, unmasked: int = 0
+    ) -> Tensor:
         """(B, n, D) to (B, n, D).
 
         Args:
@@ -101,6 +105,7 @@ class Block(nn.Module):
             turn: (n, D / heads / 2) complex, what `_turned` turns by, or None.
             kept: this block's buffer of a `Cache`, which gets their keys and values; None to begin anew.
             place: how many places it holds.
+            unmasked: so many of the first places see one another; all are among these, or none.
         """
         batch, count, width = x.shape
         looks = self.look(self.before(x)).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
@@ -112,7 +117,7 @@ class Block(nn.Module):
             kept[:, 1, :, place:end] = v
             first = max(0, place + 1 - self.reach)  # that any of them sees
             k, v = kept[:, :, :, first:end].unbind(1)
-        seen = _attention(q, k, v, self.reach).transpose(1, 2).reshape(batch, count, width)
+        seen = _attention(q, k, v, self.reach, unmasked).transpose(1, 2).reshape(batch, count, width)
         x = x + self._dropped(self.bring(seen))
         return x + self._dropped(self.narrow(F.gelu(self.widen(self.between(x)))))
 
@@ -121,7 +126,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The blocks; output t sees inputs up to and including t."""
+    """The blocks; output t sees inputs up to and including t, and those of an unmasked beginning."""
 
     def __init__(self, depth: Depth) -> None:
         """Build the blocks; the input has ``depth.width`` channels, and so has the output."""
@@ -148,28 +153,32 @@ class Transformer(nn.Module):
         self.check(length)
         return Cache(self.depth, batch, length, self.last.weight)
 
-    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
+    def forward(self, x: Tensor, cache: Cache | None = None, *, unmasked: int = 0) -> Tensor:
         """Outputs of the next n places; without a cache these are the first.
 
         Args:
             x: (B, n, D).
             cache: from `start`; it moves on by n places. Without gradient.
+            unmasked: so many of the sequence's first places see one another, whichever comes first.
 
         Returns:
             (B, n, D).
 
         Raises:
-            BadSetting: a sequence longer than the learned positions.
+            BadSetting: a sequence longer than the learned positions, or an unmasked beginning in pieces.
         """
         begin = 0 if cache is None else cache.place
         end = begin + x.shape[1]
+        if begin < unmasked and (begin or end < unmasked):
+            raise BadSetting(f"the first {unmasked} places see one another, so they must be read at once")
+        unmasked = 0 if begin else unmasked
         if self.places is not None:
             self.check(end)
             x = x + self.places.weight[begin:end]
         turns = _turns(self.depth, end, x.device) if cache is None else cache.turns
         turn = None if turns is None else turns[begin:end]
         for layer, block in enumerate(self.blocks):
-            x = block(x, turn, None if cache is None else cache.kept[layer], begin)
+            x = block(x, turn, None if cache is None else cache.kept[layer], begin, unmasked)
         if cache is not None:
             cache.place = end
         return self.last(x)
@@ -183,15 +192,21 @@ class Transformer(nn.Module):
             )
 
 
-def _attention(q: Tensor, k: Tensor, v: Tensor, reach: int) -> Tensor:
-    """(B, heads, n, d) of the last n of m keys: each query sees the ``reach`` keys up to its own."""
+def _attention(q: Tensor, k: Tensor, v: Tensor, reach: int, unmasked: int) -> Tensor:
+    """(B, heads, n, d) of the last n of m keys: each query sees the ``reach`` keys up to its own.
+
+    Where ``unmasked`` is not 0, n is m, and so many of the first see one another.
+    """
     n, m = q.shape[2], k.shape[2]
     if n == 1 and m <= reach:
         return F.scaled_dot_product_attention(q, k, v)
-    if n == m <= reach:
+    if n == m <= reach and unmasked < 2:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
     behind = torch.arange(m - n, m, device=q.device)[:, None] - torch.arange(m, device=q.device)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=(behind >= 0) & (behind < reach))
+    seen = (behind >= 0) & (behind < reach)
+    if unmasked:
+        seen[:unmasked, :unmasked] = True
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
 
 
 def _turns(depth: Depth, length: int, device: torch.device) -> Tensor | None:

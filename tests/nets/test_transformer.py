@@ -8,6 +8,7 @@ from torch import Tensor
 
 from speechvq.errors import BadSetting
 from speechvq.nets.transformer import Depth, Transformer, _turns
+from speechvq.nets.transformer_step import Steps
 
 POSITIONS = pytest.mark.parametrize("positions", ["rotary", "learned"])
 
@@ -34,7 +35,7 @@ def turned(x: Tensor, place: int) -> Tensor:
     return out
 
 
-def slowly(net: Transformer, x: Tensor) -> Tensor:
+def slowly(net: Transformer, x: Tensor, unmasked: int = 0) -> Tensor:
     """One sequence (L, D), place by place, head by head, key by key."""
     depth, size = net.depth, net.depth.width // net.depth.heads
     if net.places is not None:
@@ -46,14 +47,14 @@ def slowly(net: Transformer, x: Tensor) -> Tensor:
             seen = []
             for head in range(depth.heads):
                 part = slice(head * size, (head + 1) * size)
-                first = max(0, t + 1 - depth.reach)
+                keys = list(range(max(0, t + 1 - depth.reach), t + 1))
+                if t < unmasked:
+                    keys = sorted({*keys, *range(unmasked)})
                 turn = turned if net.places is None else (lambda v, _: v)
                 q = turn(looks[t][0][part], t)
-                scores = [q @ turn(looks[s][1][part], s) / math.sqrt(size) for s in range(first, t + 1)]
+                scores = [q @ turn(looks[s][1][part], s) / math.sqrt(size) for s in keys]
                 weights = torch.stack(scores).softmax(0)
-                seen.append(
-                    sum(w * looks[s][2][part] for w, s in zip(weights, range(first, t + 1), strict=True))
-                )
+                seen.append(sum(w * looks[s][2][part] for w, s in zip(weights, keys, strict=True)))
             h = x[t] + torch.cat(seen) @ block.bring.weight.T + block.bring.bias
             wide = normed(h, block.between) @ block.widen.weight.T + block.widen.bias
             wide = wide * (1 + torch.erf(wide / math.sqrt(2))) / 2
@@ -64,14 +65,15 @@ def slowly(net: Transformer, x: Tensor) -> Tensor:
 
 @POSITIONS
 @pytest.mark.parametrize("reach", [9, 4])
+@pytest.mark.parametrize("unmasked", [0, 1, 3, 4])
 @torch.no_grad()
-def test_it_is_the_papers_by_loops(positions: str, reach: int):
+def test_it_is_the_papers_by_loops(positions: str, reach: int, unmasked: int):
     length = 9 if positions == "rotary" else reach
     net = made(positions=positions, reach=reach).double()
     x = torch.randn(2, length, 16, dtype=torch.float64)
-    for row, out in zip(x, net(x), strict=True):
+    for row, out in zip(x, net(x, unmasked=unmasked), strict=True):
         # Turning is done in single precision.
-        assert torch.allclose(out, slowly(net, row), atol=1e-5)
+        assert torch.allclose(out, slowly(net, row, unmasked), atol=1e-5)
 
 
 @POSITIONS
@@ -94,6 +96,37 @@ def test_no_output_sees_what_comes_later_or_is_out_of_reach(positions: str):
     assert x.grad is not None
     seen = (x.grad[0].abs().sum(1) > 0).tolist()
     assert seen == ([True] * 6 + [False] if positions == "learned" else [False, False, *[True] * 4, False])
+
+
+@POSITIONS
+@pytest.mark.parametrize("pieces", [[5, *[1] * 7], [7, 4, 1], [12]])
+@torch.no_grad()
+def test_a_beginning_that_sees_itself_is_the_same_with_a_cache(positions: str, pieces: list[int]):
+    net, x = made(positions=positions), torch.randn(3, 12, 16)
+    cache = net.start(3, 12)
+    parts = [net(piece, cache, unmasked=5) for piece in x.split(pieces, dim=1)]
+    assert torch.allclose(torch.cat(parts, dim=1), net(x, unmasked=5), atol=1e-5)
+    # And one place at a time, by the layout of weights that is made for it.
+    steps, cache = Steps(net), net.start(3, 12)
+    outs = [net(x[:, :5], cache, unmasked=5), *(steps.step(h, cache)[:, None] for h in x[:, 5:].unbind(1))]
+    assert torch.allclose(torch.cat(outs, dim=1), net(x, unmasked=5), atol=1e-5)
+
+
+def test_a_beginning_that_sees_itself_sees_nothing_else():
+    net, x = made(layers=1), torch.randn(1, 7, 16, requires_grad=True)
+    net(x, unmasked=4)[0, 1].square().sum().backward()
+    assert x.grad is not None
+    assert (x.grad[0].abs().sum(1) > 0).tolist() == [True] * 4 + [False] * 3
+
+
+def test_a_beginning_that_sees_itself_is_read_at_once():
+    net, x = made(), torch.randn(1, 5, 16)
+    with pytest.raises(BadSetting, match="first 6 places"):
+        net(x, unmasked=6)
+    cache = net.start(1, 12)
+    net(x, cache)
+    with pytest.raises(BadSetting, match="first 6 places"):
+        net(x, cache, unmasked=6)
 
 
 @torch.no_grad()

@@ -1,0 +1,248 @@
+"""A transformer that is told what a picture is to be like and then writes its codes.
+
+"Taming Transformers for High-Resolution Image Synthesis" (Esser et al. 2021, section 3.2). One row: the
+conditions' tokens (`speechvq.prior.conditions`), then the codes, place after place in one of the orders of
+`speechvq.prior.orders`, and at each place codebook after codebook. Positions are learned, the last layer
+has no bias, and only codes cost anything. On a grid that is larger than the window it has learned, it sees
+the window around each place (`speechvq.prior.windows`), conditions included.
+
+In the published weights one table of tokens serves codes and conditions alike, so that class 3, code 3 of
+a depth map and code 3 of a picture are one token; ``vocabulary`` says so. By default each has its own.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from speechvq.codec import Codes, evaluating
+from speechvq.errors import BadSetting
+from speechvq.nets.sampling import Sampling
+from speechvq.nets.transformer import Depth, Transformer
+from speechvq.nets.transformer_step import Steps
+from speechvq.prior.base import PRIORS, Prior
+from speechvq.prior.conditions import Conditions, Given
+from speechvq.prior.gpt_sizes import SIZES
+from speechvq.prior.orders import order
+from speechvq.prior.row import given_tokens, row_nats, write_row
+from speechvq.prior.sampling import Steering
+from speechvq.prior.tokens import Alphabet
+from speechvq.prior.windows import SlidingReader, Windows
+from speechvq.table import settings
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a picture is read.
+
+    Attributes:
+        window: places on each axis that are seen at a time, as in training.
+        order: of the places, one of `speechvq.prior.orders.ORDERS`; a window slides in "raster" only.
+        unmasked: so many of the conditions' tokens see one another in both directions, or all of them.
+        keep: share of the codes, in (0, 1], that are read as they are in training; the others are
+            replaced by any ("pkeep").
+        blind: how often, in [0, 1), training hides the conditions; above 0 the prior can be guided.
+        vocabulary: rows of the one table that codes and conditions share; 0 for tables of their own.
+    """
+
+    window: tuple[int, ...] = (16, 16)
+    order: str = "raster"
+    unmasked: int = 0
+    keep: float = 1.0
+    blind: float = 0.0
+    vocabulary: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        if not self.window or min(self.window) < 1:
+            raise BadSetting(f"the window {list(self.window)} of the prior must be of at least one place")
+        order(self.order, (1, 1))
+        if min(self.unmasked, self.vocabulary) < 0:
+            raise BadSetting("unmasked and vocabulary of the prior must be 0 or positive numbers of tokens")
+        if not 0 < self.keep <= 1:
+            raise BadSetting(f"keep is {self.keep}; it is the share of codes left alone, above 0, at most 1")
+        if not 0 <= self.blind < 1:
+            raise BadSetting(f"blind is {self.blind}; it must be in [0, 1)")
+        if self.blind and self.vocabulary:
+            raise BadSetting(
+                "a shared table has no token for a hidden condition; set blind or vocabulary to 0"
+            )
+
+
+@PRIORS.register("gpt")
+class GPTPrior(Prior):
+    """Codes of any grid from the codes before them and from conditions of several kinds."""
+
+    def __init__(
+        self,
+        codebook_size: int,
+        *,
+        num_codebooks: int = 1,
+        size: str | Depth = "base",
+        given: tuple[Given, ...] = (),
+        reading: Reading = Reading(),  # noqa: B008 (frozen)
+        codec: str = "",
+    ) -> None:
+        """Build the prior.
+
+        Args:
+            codebook_size: codes in a codebook.
+            num_codebooks: depth K of the codes.
+            size: widths and depths, or the name of a preset of `speechvq.prior.gpt_sizes`.
+            given: what it is told, in this order; nothing for pictures of whatever kind.
+            reading: window, order and training.
+            codec: fingerprint of the codec that the codes are of.
+        """
+        super().__init__()
+        if isinstance(size, str):
+            if size not in SIZES:
+                raise BadSetting(f"there is no size {size!r} of the GPT prior; known: {', '.join(SIZES)}")
+            size = SIZES[size]
+        self.given = tuple(one if isinstance(one, Given) else settings(Given, one) for one in given)
+        self.alphabet = Alphabet(codebook_size, num_codebooks)
+        self.codebook_size, self.num_codebooks = codebook_size, num_codebooks
+        self.speakers, self.codec, self.reading = (), codec, reading
+        shared = reading.vocabulary
+        # In a shared table the "nothing" before the first code is the first token.
+        self.nothing = 0 if shared else self.alphabet.nothing
+        self.conditions = Conditions(self.given, nothing=self.nothing, shared=bool(shared))
+        needed = max(self.conditions.end, num_codebooks * codebook_size)
+        if 0 < shared < needed:
+            raise BadSetting(f"a vocabulary of {shared} tokens has no room for integers up to {needed - 1}")
+        self.enter = nn.Embedding(shared or needed, size.width)
+        self.dropout = nn.Dropout(size.dropout)
+        self.net = Transformer(size)
+        self.leave = nn.Linear(size.width, shared or num_codebooks * codebook_size, bias=False)
+        for part in (self.enter, self.leave):
+            nn.init.normal_(part.weight, std=0.02)
+
+    def nats(self, codes: Codes, condition: dict[str, Tensor] | None = None) -> Tensor:
+        """See `Prior.nats`; on a grid larger than the window, given those before it in its window.
+
+        Args:
+            codes: (B, K, *grid).
+            condition: for each of ``given`` a tensor by its name, see `Given`.
+
+        Raises:
+            BadCodes: another depth, or codes beyond the codebook.
+            BadSetting: a condition is missing or wrong, or the row is longer than the learned positions.
+        """
+        windows = self._windows(tuple(codes.indices.shape[2:]))
+        count, device = len(codes.indices), codes.indices.device
+        parts = self.conditions.read(condition, windows.grid, count, device)
+        if self.training and self.reading.blind:
+            hidden = torch.rand(count, device=device) < self.reading.blind
+            for part in parts:
+                part[hidden] = self.nothing
+        if not windows.slide:
+            told = self.conditions.row(parts, windows, (0,) * len(windows.grid))
+            return self._row_nats(codes, told)
+        nats = torch.zeros(codes.indices.shape, device=device)
+        for share in windows.shares():
+            told = self.conditions.row(parts, windows, share.start)
+            seen = tuple(slice(at, at + n) for at, n in zip(share.start, windows.size, strict=True))
+            mask = None if codes.mask is None else codes.mask[(slice(None), *seen)]
+            window = self._row_nats(Codes(codes.indices[(..., *seen)], mask), told)
+            nats[(..., *share.places)] = window[(..., *share.within)]
+        return nats
+
+    @torch.no_grad()
+    def generate(
+        self,
+        grid: tuple[int, ...],
+        condition: dict[str, Tensor] | None = None,
+        sampling: Sampling = Sampling(),  # noqa: B008 (frozen)
+        *,
+        steering: Steering = Steering(),  # noqa: B008
+        prefix: Codes | None = None,
+        count: int = 1,
+    ) -> Codes:
+        """See `Prior.generate`; a prefix only in raster order, guidance only if trained blind at times."""
+        device, guided = self.enter.weight.device, steering.guidance != 1
+        if guided and not (self.reading.blind and self.given):
+            raise BadSetting(
+                "this prior was never trained without its condition, so it cannot be guided away from that; "
+                "leave the guidance at 1, or train one that is told something with reading.blind=0.1"
+            )
+        if prefix is not None and self.reading.order != "raster":
+            raise BadSetting(f"in the order {self.reading.order} no codes are first; leave the prefix out")
+        windows = self._windows(tuple(grid))
+        given = given_tokens(self.alphabet, prefix, windows.grid, count, device=device)
+        with evaluating(self):
+            parts = self.conditions.read(condition, windows.grid, count, device)
+            reader = _Reader(self, parts, windows, guided=guided)
+            reader = SlidingReader(reader.begin, windows, num_codebooks=self.num_codebooks)
+            codes = write_row(reader, self.alphabet, windows.grid, sampling, steering=steering, given=given)
+        return Codes(_placed(codes.indices, order(self.reading.order, windows.grid).argsort()))
+
+    def _windows(self, grid: tuple[int, ...]) -> Windows:
+        windows = Windows.over(grid, self.reading.window)
+        if windows.slide and self.reading.order != "raster":
+            raise BadSetting(
+                f"the grid {grid} is larger than the window {windows.size}, which slides in raster order only"
+            )
+        return windows
+
+    def _row_nats(self, codes: Codes, told: Tensor) -> Tensor:
+        """Of codes that are seen all at once, after the tokens ``told`` (B, m)."""
+        places = order(self.reading.order, tuple(codes.indices.shape[2:]))
+        mask = None if codes.mask is None else _placed(codes.mask[:, None], places)[:, 0]
+        ordered = Codes(_placed(codes.indices, places), mask)
+        nats = row_nats(self.alphabet, ordered, lambda before: self._logits(before, told))
+        return _placed(nats, places.argsort())
+
+    def _inputs(self, told: Tensor, read: Tensor) -> Tensor:
+        """What is told (R, m) and the codes' tokens (R, n) to (R, m + n, width)."""
+        row = torch.cat([told, read.masked_fill(read == self.alphabet.nothing, self.nothing)], dim=1)
+        return self.dropout(self.enter(row))
+
+    def _logits(self, before: Tensor, told: Tensor) -> Tensor:
+        """What comes next, (B, Q, L), after ``told`` and tokens (B, L), of which the first says nothing."""
+        read, size = before[:, 1:], self.codebook_size
+        if self.training and self.reading.keep < 1:
+            books = torch.arange(read.shape[1], device=read.device) % self.num_codebooks
+            noise = torch.randint_like(read, size) + size * books
+            kept = torch.rand(read.shape, device=read.device) < self.reading.keep
+            read = torch.where(kept | (read == self.alphabet.nothing), read, noise)
+        h = self.net(self._inputs(told, read), unmasked=min(self.reading.unmasked, told.shape[1]))
+        h_BTKD = h[:, told.shape[1] - 1 :].unflatten(1, (-1, self.num_codebooks))
+        weight_KQD = self.leave.weight[: self.num_codebooks * size].unflatten(0, (-1, size))
+        return torch.einsum("btkd,kqd->btkq", h_BTKD, weight_KQD).flatten(1, 2).transpose(1, 2)
+
+
+class _Reader:
+    """The network with its cache, in the window that it last began."""
+
+    def __init__(self, prior: GPTPrior, parts: list[Tensor], windows: Windows, *, guided: bool) -> None:
+        self.prior, self.parts, self.windows, self.guided = prior, parts, windows, guided
+        self.steps, self.cache = Steps(prior.net), None
+        codes = prior.leave.weight.detach()[: prior.num_codebooks * prior.codebook_size]
+        self.leave = [part.T.contiguous() for part in codes.split(prior.codebook_size)]
+
+    def begin(self, start: tuple[int, ...]) -> "_Reader":
+        """The same, before the first code of the window at ``start``."""
+        self.told = self.prior.conditions.row(self.parts, self.windows, start)
+        if self.guided:
+            self.told = torch.cat([self.told, torch.full_like(self.told, self.prior.nothing)])
+        if self.cache is None:
+            places = torch.Size(self.windows.size).numel() * self.prior.num_codebooks
+            self.cache = self.prior.net.start(len(self.told), self.told.shape[1] + places - 1)
+        self.cache.place = 0
+        return self
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """See `speechvq.prior.row.Reader`."""
+        assert self.cache is not None
+        prior, told = self.prior, self.told.shape[1]
+        if self.cache.place:
+            h = self.steps.step(prior.enter.weight[tokens[:, 0]], self.cache)
+        else:
+            unmasked = min(prior.reading.unmasked, told)
+            h = prior.net(prior._inputs(self.told, tokens[:, 1:]), self.cache, unmasked=unmasked)[:, -1]
+        return h @ self.leave[(self.cache.place - told) % prior.num_codebooks]
+
+
+def _placed(values: Tensor, places: Tensor) -> Tensor:
+    """(B, K, *grid) with the value of raster place ``places[i]`` at i."""
+    grid = values.shape[2:]
+    return values.flatten(2)[:, :, places.to(values.device)].unflatten(2, grid)

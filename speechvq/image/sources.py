@@ -1,0 +1,91 @@
+"""Where pictures lie: a store that `speechvq prepare` made, or any folder of picture files.
+
+Both give the examples of one split as rows, each a mapping of uint8 or int64 arrays: "picture" (C, h, w)
+and what goes with it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from speechvq.errors import BadManifest
+from speechvq.image.files import Frame, Size
+from speechvq.image.folder import FolderSource
+from speechvq.store.arrays import INDEX, Arrays, read_arrays
+
+type Rows = Sequence[Arrays]
+"""The examples of one split; asking for one whose file turns out to be broken raises `BadPicture`."""
+
+
+class Source(Protocol):
+    """What a place offers before it is known what is made of it."""
+
+    counts: dict[str, int]
+    """Examples of each split."""
+    names: dict[str, tuple[str, ...]]
+    """What the numbers of an array mean: "label", "segmentation", "action"."""
+    kinds: tuple[str, ...]
+    """The arrays of every example."""
+    size: Size | None
+    """Height and width, if all are of one size."""
+    channels: int
+
+    def rows(self, split: str, frame: Frame, *, channels: int, cache: float) -> Rows:
+        """The examples of a split, scaled for ``frame`` and in ``channels`` or as they lie.
+
+        ``cache`` is how many GB of memory they may be kept in.
+        """
+        ...
+
+
+class StoreSource:
+    """The folder of an `ArrayStore` with "picture" arrays."""
+
+    size: Size | None
+    kinds: tuple[str, ...]
+
+    def __init__(self, root: Path) -> None:
+        """Open it; nothing is read yet but the index.
+
+        Raises:
+            BadManifest: it is damaged, or is not one of pictures.
+        """
+        self.store = read_arrays(root)
+        self.counts, self.names = self.store.counts, self.store.names
+        first = self.store.arrays("train")
+        if "picture" not in first or first["picture"].ndim != 4 or first["picture"].dtype != np.uint8:
+            raise BadManifest(f"{root} holds no pictures to train on")
+        self.kinds = tuple(first)
+        _, self.channels, height, width = first["picture"].shape
+        self.size = (height, width)
+
+    def rows(self, split: str, frame: Frame, *, channels: int, cache: float) -> Rows:
+        """See `Source`: as they lie, from memory maps (what is read often stays in memory by itself)."""
+        return _StoreRows(self.store.arrays(split), self.counts.get(split, 0))
+
+
+@dataclass(frozen=True)
+class _StoreRows(Sequence[Arrays]):
+    arrays: Arrays
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Arrays:
+        return {name: array[index] for name, array in self.arrays.items()}
+
+
+def open_source(root: str | Path, *, valid: float) -> Source:
+    """The store or the folder of pictures at ``root``; a store's index may be named itself.
+
+    Raises:
+        BadSetting, BadManifest: it is neither, or cannot be used.
+    """
+    root = Path(root)
+    if root.name == INDEX:
+        root = root.parent
+    return StoreSource(root) if (root / INDEX).exists() else FolderSource(root, valid=valid)

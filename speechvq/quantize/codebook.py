@@ -42,6 +42,8 @@ class Learning:
     """Laplace smoothing of the counts, for the division only."""
     commitment: float = 0.25
     """Weight of the commitment loss, beta in the paper."""
+    codebook: float = 1.0
+    """Weight of the codebook loss; VQGAN as released has 0.25, and 1 for the commitment ("legacy" beta)."""
     scaling: str = "mean"
     """Losses are the "mean" over vectors and channels, or the "sum" over channels and mean over vectors."""
     estimator: str = "straight-through"
@@ -56,8 +58,9 @@ class Learning:
             raise BadSetting(f"the learning's decay is {self.decay}; it must be in [0, 1)")
         if not self.epsilon > 0:
             raise BadSetting(f"the learning's epsilon is {self.epsilon}; it must be above 0")
-        if not self.commitment >= 0:
-            raise BadSetting(f"the commitment weight is {self.commitment}; it must be at least 0")
+        for name in ("commitment", "codebook"):
+            if not getattr(self, name) >= 0:
+                raise BadSetting(f"the {name} weight is {getattr(self, name)}; it must be at least 0")
         if self.scaling not in SCALINGS:
             raise BadSetting(
                 f"losses cannot be scaled by {self.scaling!r}; choose one of {', '.join(SCALINGS)}"
@@ -68,7 +71,7 @@ class Learning:
             )
         if self.synchronised and not (self.by == "gradient" and self.synchronised > 0):
             raise BadSetting(
-                "the synchronised update is a weight of at least 0, for codes that learn by gradient"
+                "the synchronised update is a weight from 0 on, for codes that learn by gradient"
             )
 
     @property
@@ -125,9 +128,7 @@ class Codebook(nn.Module):
         """
         super().__init__()
         if space.codes != "own" and learning.by != "gradient":
-            raise BadSetting(
-                f"{space.codes} codes learn by gradient, not by {learning.by!r}: set learning.by"
-            )
+            raise BadSetting(f"{space.codes} codes learn by gradient, not {learning.by!r}: set learning.by")
         self.learning, self.revival, self.form = learning, revival, space.codes
         self.cosine = space.metric == "cosine"
         vectors_KD = random_vectors(start, codebook_size, dim)

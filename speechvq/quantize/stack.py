@@ -122,7 +122,7 @@ def losses_of(stacks: list[Walked], learning: Learning) -> dict[str, Tensor]:
     """The weighted losses of `Quantized`, means over the stacks."""
     losses = {"commitment": learning.commitment * _mean([stack.commitment for stack in stacks])}
     if learning.by == "gradient":
-        losses["codebook"] = _mean([stack.codebook for stack in stacks])
+        losses["codebook"] = learning.codebook * _mean([stack.codebook for stack in stacks])
     return losses
 
 

@@ -70,9 +70,7 @@ class Learning:
                 f"gradients cannot pass by {self.estimator!r}; choose one of {', '.join(ESTIMATORS)}"
             )
         if self.synchronised and not (self.by == "gradient" and self.synchronised > 0):
-            raise BadSetting(
-                "the synchronised update is a weight from 0 on, for codes that learn by gradient"
-            )
+            raise BadSetting("the synchronised update is a weight from 0, for codes that learn by gradient")
 
     @property
     def averages(self) -> bool:

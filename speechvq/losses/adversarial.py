@@ -27,6 +27,7 @@ _COSTS: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {
     "vanilla": (lambda s: F.softplus(-s), F.softplus, lambda s: -s),
     "squares": (lambda s: (1 - s).square(), lambda s: s.square(), lambda s: (1 - s).square()),
 }
+KINDS = tuple(_COSTS)
 
 
 def critic_loss(

@@ -18,7 +18,8 @@ from speechvq.codec import ROOMS, Batch, Codec
 from speechvq.errors import BadSetting, UnknownName
 from speechvq.store.weights import WEIGHTS, load_config, load_weights
 from speechvq.train.board import Medium
-from speechvq.train.objective import Objective, build_objective
+from speechvq.train.critic import build_objective
+from speechvq.train.objective import Objective
 from speechvq.train.sampler import Key
 from speechvq.train.settings import Settings
 

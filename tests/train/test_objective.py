@@ -7,7 +7,7 @@ from speechvq.codec import Batch, Codec
 from speechvq.errors import BadSetting, UnknownName
 from speechvq.losses.adversarial import critic_loss, feature_matching, maker_loss
 from speechvq.losses.contrastive import neighbour_contrast
-from speechvq.train.objective import Adversary, CriticObjective, build_objective
+from speechvq.train.critic import Adversary, CriticObjective, build_objective
 from speechvq.train.schedule import Optimiser
 
 
@@ -175,3 +175,54 @@ def test_a_contrast_that_cannot_be_is_refused():
         build_objective({"contrast": {"near": 0.2}}, codec("frames"))
     with pytest.raises(UnknownName, match="temperature"):
         build_objective({"contrast": {"tau": 0.2}}, codec("frames"))
+
+
+def picture_codec() -> Codec:
+    widths = {
+        "channels": 32,
+        "multipliers": [1, 1],
+        "blocks": 1,
+        "attention": [],
+        "resolution": 16,
+        "latent": 32,
+    }
+    loss = {"perceptual": {"network": "none"}}
+    return Codec.build(
+        {
+            "room": "image",
+            "rate": 1,
+            "encoder": {"name": "vqgan", "size": widths},
+            "quantizer": {"name": "vector", "codebook_size": 16},
+            "decoder": {"name": "vqgan", "size": widths, "loss": loss},
+        }
+    )
+
+
+def test_a_critic_of_pictures_weighs_as_much_as_the_reconstruction():
+    spec = {"name": "critic", "critic": "patch", "layers": 1, "width": 8, "features": 0, "adaptive": True}
+    objective = build_objective(spec | {"weight": 0.5}, picture_codec())
+    assert isinstance(objective, CriticObjective)
+    objective.eval()  # the same codebook and the same batch statistics in both passes
+    batch = Batch(torch.rand(2, 3, 16, 16) * 2 - 1)
+    outcome = objective(vars(batch), 0)
+    assert set(outcome.losses) == {"vq/commitment", "picture/l1", "critic/maker", "critic/critic"}
+
+    output = objective.product(batch)
+    last = objective.product.decoder.last_layer
+    own = torch.autograd.grad(output.losses["picture/l1"], last, retain_graph=True)[0].norm()
+    game = maker_loss([j.scores for j in objective.critic(output.reconstruction.signal)], [None])
+    of_game = torch.autograd.grad(game, last)[0].norm()
+    balance = own / (of_game + 1e-4)
+    assert torch.allclose(outcome.stats["critic/balance"], balance, rtol=1e-4)
+    assert torch.allclose(outcome.losses["critic/maker"], 0.5 * balance * game, rtol=1e-4)
+    outcome.loss.backward()
+    assert all(p.grad is not None for p in objective.critic.parameters())
+
+
+def test_a_decoder_without_a_last_layer_cannot_be_weighed():
+    with pytest.raises(BadSetting, match="adaptive=false"):
+        build_objective({"name": "critic", "adaptive": True}, codec())
+    with pytest.raises(UnknownName, match="patch"):
+        Adversary(critic="nobody")
+    with pytest.raises(BadSetting, match="window"):
+        Adversary(critic="patch", window=100)

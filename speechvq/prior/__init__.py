@@ -1,8 +1,10 @@
 """Models of codes: what comes next, in nats, and new codes. They see integers only, of any codec."""
 
 from speechvq.prior.base import PRIORS, Prior
+from speechvq.prior.gpt import GPTPrior
+from speechvq.prior.pixelcnn import PixelCNNPrior
 from speechvq.prior.sampling import Steering
 from speechvq.prior.transformer import TransformerPrior
 from speechvq.prior.wavenet import WaveNetPrior
 
-__all__ = ["PRIORS", "Prior", "Steering", "TransformerPrior", "WaveNetPrior"]
+__all__ = ["PRIORS", "GPTPrior", "PixelCNNPrior", "Prior", "Steering", "TransformerPrior", "WaveNetPrior"]

@@ -108,8 +108,12 @@ class PictureCorpus:
         what += [name for name in self.conditions if name in MAPS]
         return f"{', '.join(counts)}; {', '.join(what)}"
 
-    def split(self, name: str, *, hop: int = 1, speakers: Sequence[str] = ()) -> "PictureData":
+    def split(
+        self, name: str, *, hop: int = 1, speakers: Sequence[str] = (), still: bool = False
+    ) -> "PictureData":
         """Pictures of one split for a codec with this ``hop``; there may be none. ``speakers`` are not used.
+
+        Training pictures are cut and mirrored at random, unless ``still``.
 
         Raises:
             BadSetting: the size is not a multiple of ``hop``, or no picture can be read.
@@ -120,7 +124,7 @@ class PictureCorpus:
                 f"side; give data.size as a multiple of {hop}"
             )
         rows = self.source.rows(name, self.frame, channels=self.channels, cache=self.settings.cache)
-        return PictureData(rows, self, random=name == "train")
+        return PictureData(rows, self, random=name == "train" and not still)
 
 
 def open_corpus(values: Mapping[str, Any], *, rate: float = 1) -> PictureCorpus:

@@ -61,7 +61,7 @@ def media(codec: Codec, batch: Batch, *, pairs: int = 4, voices: int = 12) -> li
     return shown
 
 
-def spoken(
+def made_up(
     codec: Codec, codes: Codes, condition: Mapping[str, Tensor], *, name: str = "made-up"
 ) -> list[Medium]:
     """Codes (B, K, T) that a prior made up, spoken by the voices in the condition's "speaker" (B,).

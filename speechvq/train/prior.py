@@ -6,7 +6,7 @@ recording once, whole, before the first step; what a batch holds in place of a s
 
 import importlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,46 +60,62 @@ class PriorObjective(Objective):
 def open_prior(settings: Settings) -> Task:
     """The task of ``model.prior`` over the codes of the codec in ``model.codec``.
 
+    ``model.told`` names what a prior of pictures is told: a view (depth, segmentation, edges, low) with the
+    folder of the codec that makes its codes, or what the pictures come with ("label") with null.
+
     Raises:
         SpeechVQError: of whatever kind; something in the settings or the data cannot be used.
     """
-    if unknown := sorted(set(settings.model) - {"prior", "codec"}):
+    if unknown := sorted(set(settings.model) - {"prior", "codec", "told"}):
         raise BadSetting(f"the model of a prior is its prior and a finished codec's folder, not {unknown[0]}")
     if not settings.model.get("codec"):
         raise BadSetting("whose codes? give model.codec=FOLDER, the folder of a finished codec")
     codec = Codec.from_pretrained(Path(settings.model["codec"]))
+    folders = dict(settings.model.get("told") or {})
+    told = {name: folder and Codec.from_pretrained(Path(folder)) for name, folder in folders.items()}
     corpus, board = room_data(settings)
-    prior = build_prior(settings.model["prior"], codec, corpus.speakers)
+    prior = build_prior(settings.model["prior"], codec, corpus, told)
     facts = plan(codec) | {"data": str(corpus)}
     facts["prior"] = f"{prior.spec['name']}, {sum(p.numel() for p in prior.parameters()):,} parameters"
+    if told:
+        facts["is told"] = ", ".join(told)
     if settings.init_from:
         facts["begins with"] = warm_start(prior, settings.init_from)
     facts["objective"] = f"nats per code ({math.log(codec.quantizer.codebook_size):.3f} for a blind guess)"
     use_gpu = settings.runtime.accelerator != "cpu" and torch.cuda.is_available()
-    hear = importlib.import_module(f"speechvq.{settings.room}.heard").hear
-    device = "cuda" if use_gpu else "cpu"
-    heard = hear(corpus.settings, codec, ("train", "valid"), voices=prior.speakers, device=device)
-    media = partial(_dreams, codec, board.spoken)
-    return Task(PriorObjective(prior, codec), heard["train"], heard["valid"], media, None, facts)
+    open_codes = importlib.import_module(f"speechvq.{settings.room}.coded").open_codes
+    asked = {"told": told, "voices": prior.speakers, "device": "cuda" if use_gpu else "cpu"}
+    codes = open_codes(corpus, codec, ("train", "valid"), **asked)
+    media = partial(_dreams, codec, board.made_up)
+    return Task(PriorObjective(prior, codec), codes["train"], codes["valid"], media, None, facts)
 
 
-def build_prior(spec: Mapping[str, Any], codec: Codec, voices: Sequence[str]) -> Prior:
+def build_prior(
+    spec: Mapping[str, Any], codec: Codec, corpus: Any, told: Mapping[str, Codec | None] | None = None
+) -> Prior:
     """The prior of ``spec`` for this codec's codes.
 
     Args:
-        spec: its name and settings; ``speakers: auto`` are the codec's voices that there is data of.
+        spec: its name and settings; ``speakers: auto`` are the codec's voices that there is data of,
+            ``labels: auto`` the classes of the data.
         codec: finished.
-        voices: of the data.
+        corpus: the data.
+        told: what else it is told, see `open_prior`.
 
     Raises:
         UnknownName: a speaker that the codec does not know, and so could not speak for the prior.
+        BadSetting: the data has no classes to tell.
     """
     values = dict(spec)
     if values.get("speakers") == "auto":
-        values["speakers"] = [name for name in codec.decoder.speakers if name in voices]
+        values["speakers"] = [name for name in codec.decoder.speakers if name in corpus.speakers]
     for name in values.get("speakers") or ():
         if name not in codec.decoder.speakers:
             raise UnknownName("voice of the codec", str(name), list(codec.decoder.speakers))
+    if values.get("labels") == "auto":
+        values["labels"] = _classes(corpus)
+    if told and "labels" not in values:
+        values["given"] = [_given(name, other, corpus) for name, other in told.items()]
     quantizer = codec.quantizer
     return PRIORS.build(
         values,
@@ -109,20 +125,41 @@ def build_prior(spec: Mapping[str, Any], codec: Codec, voices: Sequence[str]) ->
     )
 
 
-def _dreams(codec: Codec, spoken: Any, prior: nn.Module, batch: Batch, *, most: int = 4) -> list[Any]:
-    """New codes as long as the batch's, and its recordings gone on with after half; spoken by the codec."""
+def _classes(corpus: Any) -> list[str]:
+    if not getattr(corpus, "classes", ()):
+        raise BadSetting("this data has no classes to tell the prior; leave labels out")
+    return list(corpus.classes)
+
+
+def _given(name: str, other: Codec | None, corpus: Any) -> dict[str, Any]:
+    """A condition of the GPT prior, see `speechvq.prior.conditions.Given`."""
+    if other is None:
+        names = _classes(corpus)
+        return {"name": name, "kind": "label", "size": len(names), "names": names}
+    quantizer = other.quantizer
+    sizes = {"size": quantizer.codebook_size, "num_codebooks": quantizer.num_codebooks}
+    return {"name": name, "kind": "map"} | sizes
+
+
+def _dreams(codec: Codec, show: Any, prior: nn.Module, batch: Batch, *, most: int = 4) -> list[Any]:
+    """New codes on the batch's grid, and its own gone on with after half of it; made by the codec."""
     assert isinstance(prior, Prior)
     codes = Codes(batch.signal[:most], None if batch.mask is None else batch.mask[:most])
     condition, count = {n: values[:most] for n, values in batch.condition.items()}, len(codes.indices)
     grid = tuple(codes.indices.shape[2:])
-    # The prior counts its own speakers, the codec all of its voices.
-    rows = [codec.decoder.speakers.index(name) for name in prior.speakers or codec.decoder.speakers]
-    voice = {"speaker": torch.tensor(rows, device=codes.indices.device)[condition["speaker"]]}
-    shown = spoken(codec, prior.generate(grid, condition, count=count), voice)
+    if codec.decoder.speakers:
+        # The prior counts its own speakers, the codec all of its voices.
+        rows = [codec.decoder.speakers.index(name) for name in prior.speakers or codec.decoder.speakers]
+        voice = {"speaker": torch.tensor(rows, device=codes.indices.device)[condition["speaker"]]}
+    else:
+        voice = {}
+    shown = show(codec, prior.generate(grid, condition, count=count), voice)
     # Of a padded batch, the part that every recording has.
-    least = grid[0] if codes.mask is None else int(codes.mask.sum(1).min())
-    if len(grid) == 1 and least > 1:
+    least = (
+        grid[0] if codes.mask is None else int(codes.mask.any(tuple(range(2, codes.mask.dim()))).sum(1).min())
+    )
+    if least > 1:
         half = Codes(codes.indices[:, :, : least // 2])
-        gone_on = prior.generate((least,), condition, prefix=half, count=count)
-        shown += spoken(codec, gone_on, voice, name="gone-on")
+        gone_on = prior.generate((least, *grid[1:]), condition, prefix=half, count=count)
+        shown += show(codec, gone_on, voice, name="gone-on")
     return shown

@@ -7,7 +7,7 @@ whole recording into account, such as its mean: the codes of a crop are not a cr
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from tqdm import tqdm
 from speechvq.codec import Batch, Codec
 from speechvq.errors import BadAudio, BadManifest, BadSetting
 from speechvq.speech.audio import read_audio
-from speechvq.speech.data import SpeechDataSettings
+from speechvq.speech.data import SpeechCorpus, SpeechDataSettings
 from speechvq.speech.stream import encode_stream
 from speechvq.store.atomic import atomic
 from speechvq.store.manifest import Entry, read_manifest
@@ -72,6 +72,25 @@ class HeardData(Dataset[HeardItem]):
         mask = signal[:, :, 0] >= 0
         who = torch.tensor([item.speaker for item in items])
         return Batch(signal.transpose(1, 2), None if bool(mask.all()) else mask, {"speaker": who})
+
+
+def open_codes(
+    corpus: SpeechCorpus,
+    codec: Codec,
+    splits: Sequence[str],
+    *,
+    told: Mapping[str, Codec | None],
+    voices: Sequence[str] = (),
+    device: str = "cpu",
+) -> dict[str, HeardData]:
+    """`hear` for what trains a prior; speech is told nothing but who speaks.
+
+    Raises:
+        BadSetting: there is something in ``told``.
+    """
+    if told:
+        raise BadSetting(f"a prior of speech cannot be told {', '.join(told)}; leave model.told out")
+    return hear(corpus.settings, codec, splits, voices=voices, device=device)
 
 
 def hear(

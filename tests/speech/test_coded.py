@@ -8,7 +8,7 @@ import torch
 
 from speechvq import Codec
 from speechvq.errors import BadAudio, BadManifest
-from speechvq.speech import heard
+from speechvq.speech import coded
 from speechvq.speech.audio import read_audio, write_audio
 from speechvq.speech.data import SpeechDataSettings
 from speechvq.store.manifest import Entry, write_manifest
@@ -26,8 +26,8 @@ def manifest(tmp_path: Path) -> Path:
     return tmp_path / "all.jsonl"
 
 
-def hear(codec: Codec, manifest: Path, **more) -> dict[str, heard.HeardData]:
-    return heard.hear(SpeechDataSettings(str(manifest), **more), codec, ("train", "valid"))
+def hear(codec: Codec, manifest: Path, **more) -> dict[str, coded.HeardData]:
+    return coded.hear(SpeechDataSettings(str(manifest), **more), codec, ("train", "valid"))
 
 
 def test_they_are_the_codes_of_the_whole_recording(tiny_codec: Path, manifest: Path):
@@ -65,9 +65,9 @@ def test_long_recordings_are_encoded_in_blocks(
 ):
     codec = Codec.from_pretrained(tiny_codec)
     entry = Entry(str(manifest.parent / "4.wav"), 0.0, 0.9, "slt", "u4", "train")
-    whole = heard._codes(codec, entry, skip=False)
-    monkeypatch.setattr(heard, "BLOCK", 0.25)
-    blocks = heard._codes(codec, entry, skip=False)
+    whole = coded._codes(codec, entry, skip=False)
+    monkeypatch.setattr(coded, "BLOCK", 0.25)
+    blocks = coded._codes(codec, entry, skip=False)
     assert blocks.shape == whole.shape
     assert (blocks == whole).mean() > 0.95  # rounding may decide between two codes that are equally near
 
@@ -93,7 +93,7 @@ def test_crops_are_a_function_of_seed_epoch_and_place(tiny_codec: Path, manifest
 def test_voices_that_are_not_there_are_a_sentence(tiny_codec: Path, manifest: Path):
     codec = Codec.from_pretrained(tiny_codec)
     assert len(hear(codec, manifest, speakers=("kal",))["train"]) == 1
-    own = heard.hear(SpeechDataSettings(str(manifest)), codec, ("train",), voices=("kal", "slt"))["train"]
+    own = coded.hear(SpeechDataSettings(str(manifest)), codec, ("train",), voices=("kal", "slt"))["train"]
     assert own.speakers == [0, 1]  # the prior's order, not the codec's
     with pytest.raises(BadManifest, match="slt, kal"):
         hear(codec, manifest, speakers=("eve",))

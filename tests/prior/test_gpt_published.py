@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from speechvq.codec import Codes
 from speechvq.nets.sampling import Sampling
 from speechvq.nets.transformer import Depth
 from speechvq.prior.conditions import Given
@@ -70,6 +71,31 @@ def test_the_likeliest_codes_by_a_sliding_window_are_the_published_ones(grid: tu
     net, places = hashed(512, 2), torch.arange(grid[0] * grid[1])
     told = ((5 * places + 3) % 64).view(1, 1, *grid)
     assert net.generate(grid, {"codes": told}, Sampling(temperature=0)).indices.sum() == total
+
+
+def small(vocabulary: int, given: tuple[Given, ...]) -> GPTPrior:
+    depth = Depth(layers=2, width=16, heads=2, reach=64, positions="learned")
+    net = GPTPrior(7, size=depth, given=given, reading=Reading(vocabulary=vocabulary)).eval()
+    for weight in net.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    return net
+
+
+@torch.no_grad()
+def test_a_shared_table_has_one_row_for_equal_numbers():
+    given = (Given("label", 5, "label"),)
+    net = small(9, given)
+    assert net.enter.weight.shape == net.leave.weight.shape == (9, 16)
+    codes = torch.randint(7, (1, 1, 2, 3))
+    nats, row = net.nats(Codes(codes), {"label": torch.tensor([4])}).flatten(), codes.flatten()
+    h = net.net(net.enter(torch.cat([torch.tensor([4]), row[:-1]])[None]))[0]
+    logits = (h @ net.leave.weight.T)[:, :7]
+    assert torch.allclose(nats, -logits.log_softmax(1).gather(1, row[:, None])[:, 0], atol=1e-5)
+    assert int(net.generate((4, 4), {"label": torch.tensor([1])}, count=9).indices.max()) <= 6
+    # Told nothing, it begins with the first token.
+    net = small(7, ())
+    first = (net.net(net.enter(torch.tensor([[0]]))) @ net.leave.weight.T).log_softmax(-1)
+    assert torch.allclose(net.nats(Codes(codes))[0, 0, 0, 0], -first[0, 0, row[0]], atol=1e-5)
 
 
 D_RIN, FACES, IMAGENET = SIZES["d-rin"], SIZES["faces-big"], SIZES["c-imagenet-big"]

@@ -103,8 +103,7 @@ class EfficientNetDistance(nn.Module):
 
     def _layers(self, x: Tensor) -> list[Tensor]:
         """The four maps, of length one at each place."""
-        # The network was trained on bytes, less 127 and divided by 128.
-        x, found = self.stem((x * 127.5 + 0.5) / 128), []
+        x, found = self.stem(_prepared(x)), []
         for place, block in enumerate(self.blocks):
             if place in self.halving:
                 part = cast("Any", block)
@@ -112,6 +111,11 @@ class EfficientNetDistance(nn.Module):
             if place < self.halving[-1]:
                 x = block(x)
         return found
+
+
+def _prepared(x: Tensor) -> Tensor:
+    """Pictures in [-1, 1] as the network was trained on them: bytes, less 127 and divided by 128."""
+    return (x * 127.5 + 0.5) / 128
 
 
 def _stride(block: Any) -> int:

@@ -1,4 +1,4 @@
-"""Perceptual distances: the published number of LPIPS, what is noticed on photographs, whose part they are."""
+"""Perceptual distances: LPIPS as published, what is noticed on photographs, whose part the network is."""
 
 from pathlib import Path
 

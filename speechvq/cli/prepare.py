@@ -1,4 +1,4 @@
-"""``speechvq prepare``: a manifest of your own folder, or of a published corpus.
+"""``speechvq prepare``: a manifest of your own folder, or of a published corpus; `prepare_pictures` has more.
 
 A corpus here is a function of the flags that it alone has; the flags of all corpora are those of
 `_prepare`. The work is done by `speechvq.speech.prepare`.
@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from speechvq.cli import prepare_pictures
 from speechvq.cli.options import Force
 from speechvq.serve.bulk import Bad
 
@@ -45,13 +46,15 @@ def register(app: typer.Typer) -> None:
 
     @verb.callback()
     def about() -> None:
-        """Make a manifest of recordings."""
+        """Make a manifest of recordings, or a store of pictures."""
 
     for own in (folder, vctk, librispeech, ljspeech, timit, zerospeech2019, asterisk, flite):
         example = {"flite": "--sentences 500", "asterisk": ""}.get(own.__name__, "ROOT")
         last = f"Example: speechvq prepare {own.__name__} {example}".strip()
-        verb.command(own.__name__, help=own.__doc__, epilog=last)(_command(own))
-    app.add_typer(verb, name="prepare", help="Make a manifest of recordings.", epilog=epilog)
+        verb.command(own.__name__, help=own.__doc__, epilog=last, rich_help_panel="Speech")(_command(own))
+    prepare_pictures.register(verb)
+    about_all = "Make a manifest of recordings, or a store of pictures."
+    app.add_typer(verb, name="prepare", help=about_all, epilog=epilog)
 
 
 def folder(

@@ -1,6 +1,7 @@
 """Any folder of picture files as examples; folders in it are classes or splits if they look so."""
 
 import logging
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -62,27 +63,33 @@ class FolderSource:
         self.names = {"label": classes} if classes else {}
         self.kinds = ("picture", *self.names)
 
+    def files(self, split: str, frame: Frame, *, channels: int = 3) -> "FolderRows":
+        """The files of a split, scaled for ``frame`` whenever one is asked for."""
+        places = [place for place in self.sizes if self.splits[place] == split]
+        return FolderRows(self.root, places, self.labels, frame, channels)
+
     def rows(self, split: str, frame: Frame, *, channels: int, cache: float) -> Sequence[Arrays]:
-        """See `Source`: scaled for ``frame``; in memory if that takes at most ``cache`` GB.
+        """See `Source`: in memory, without what cannot be decoded, if that takes at most ``cache`` GB.
 
         Raises:
             BadSetting: none of the files to train on can be decoded.
         """
-        places = [place for place in self.sizes if self.splits[place] == split]
-        taken = channels * sum(float(np.prod(frame.scaled(*self.sizes[place]))) for place in places)
-        rows = _FolderRows(self.root, places, self.labels, frame, channels)
-        if not places or taken > cache * 1e9:
+        rows = self.files(split, frame, channels=channels)
+        taken = channels * sum(math.prod(frame.scaled(*self.sizes[place])) for place in rows.places)
+        if not rows.places or taken > cache * 1e9:
             return rows
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            loading = pool.map(rows.attempt, range(len(places)))
-            loaded = list(tqdm(loading, "reading pictures", len(places), leave=False, disable=None))
+            loading = pool.map(rows.attempt, range(len(rows)))
+            loaded = list(tqdm(loading, "reading pictures", len(rows), leave=False, disable=None))
         bad = [row for row in loaded if isinstance(row, BadPicture)]
-        report(self.root, bad, len(places), fatal=split == "train")
+        report(self.root, bad, len(rows), fatal=split == "train")
         return [row for row in loaded if not isinstance(row, BadPicture)]
 
 
 @dataclass(frozen=True)
-class _FolderRows(Sequence[Arrays]):
+class FolderRows(Sequence[Arrays]):
+    """The files of one split, decoded when they are asked for."""
+
     root: Path
     places: list[Path]
     labels: dict[Path, int]
@@ -98,6 +105,7 @@ class _FolderRows(Sequence[Arrays]):
         return row | ({"label": np.asarray(self.labels[place])} if self.labels else {})
 
     def attempt(self, index: int) -> Arrays | BadPicture:
+        """Row ``index``, or what is wrong with its file."""
         try:
             return self[index]
         except BadPicture as error:

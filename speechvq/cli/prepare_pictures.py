@@ -121,7 +121,7 @@ def _tell(store: "ArrayStore") -> None:
     counts = ", ".join(f"{count:,} {split}" for split, count in store.counts.items())
     total = sum(store.counts.values())
     facts = [f"{shape[3]} x {shape[2]} pixels, {'grey' if shape[1] == 1 else 'RGB'}"]
-    facts += [f"{len(names)} {name}s" for name, names in store.names.items()]
+    facts += [f"classes of {name}: {len(names)}" for name, names in store.names.items()]
     Console(highlight=False, soft_wrap=True).print(
         f"{store.folder}: {total:,} pictures ({counts}), {', '.join(facts)}"
     )

@@ -232,8 +232,6 @@ def test_the_command_line_tells_what_it_made(workdir, capsys):
     assert "no pictures" in capsys.readouterr().err
     assert main(["prepare", "vizdoom", "--size", "64y48", "--out", "p"]) == 2
     assert "128x96" in capsys.readouterr().err
-    assert (
-        main(["prepare", "vizdoom", "--size", "16x8", "--frames", "20", "--level", "basic", "--out", "v"])
-        == 0
-    )
+    flags = "--size 16x8 --frames 20 --level basic --test 0 --out v"
+    assert main(["prepare", "vizdoom", *flags.split()]) == 0
     assert read_arrays("v").arrays("train")["picture"].shape == (19, 3, 8, 16)

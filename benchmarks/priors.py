@@ -1,9 +1,11 @@
 """How much faster a prior writes codes when it remembers what it has read, on one CPU core.
 
-    python benchmarks/priors.py [--codes 500] [--rounds 3] [--sizes small,base] [--json FILE]
+    python benchmarks/priors.py [--codes 500] [--rounds 3] [--priors wavenet] [--sizes small] [--json FILE]
 
 Each prior (512 codes, random weights) writes one row of codes twice: with its cache (the transformer's
 keys and values, the WaveNet's rings), and by running the network over everything so far for every code.
+The PixelCNN writes 256 codes, a grid of 16 x 16: with the rows and places that its stacks still see kept,
+and by running it over the rows so far.
 Both draw from the same uniform numbers; the codes must be equal. With one thread, times are of the
 process's CPU, which is wall time on an idle core; the two ways take turns, the best of the rounds
 counts. In a round the row is written once without the cache and five times with it: that is short, and
@@ -12,6 +14,7 @@ reads all weights for every code, so whoever else uses the memory disturbs it mo
 
 import argparse
 import json
+import math
 import os
 import platform
 import time
@@ -25,9 +28,11 @@ from torch import Tensor
 
 from speechvq.codec import Codes
 from speechvq.nets.sampling import Sampling, Uniforms, sample
-from speechvq.prior import PRIORS, Prior, TransformerPrior, WaveNetPrior
+from speechvq.prior import PRIORS, PixelCNNPrior, Prior, TransformerPrior, WaveNetPrior
 
 CACHED = 5  # times a round
+PICTURE = (16, 16)
+PRIORS_HERE = "transformer,wavenet,pixelcnn"
 
 
 def main() -> None:
@@ -37,33 +42,34 @@ def main() -> None:
     )
     parser.add_argument("--codes", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--priors", default=PRIORS_HERE)
     parser.add_argument("--sizes", default="tiny,small,base")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     rows = [
-        measure(name, size, asked.codes, asked.rounds)
-        for name in ("transformer", "wavenet")
+        measure(name, size, PICTURE if name == "pixelcnn" else (asked.codes,), asked.rounds)
+        for name in asked.priors.split(",")
         for size in asked.sizes.split(",")
     ]
     for row in rows:
         print(
-            f"{row['prior']:12} {row['size']:6} {row['parameters'] / 1e6:5.1f} M parameters: "
-            f"{row['cached_seconds']:6.2f} s with the cache ({row['codes_per_second']:.0f} codes/s), "
+            f"{row['prior']:12} {row['size']:6} {row['parameters'] / 1e6:5.1f} M parameters, "
+            f"{row['codes']} codes: {row['cached_seconds']:6.2f} s with the cache ({row['codes_per_second']:.0f} codes/s), "
             f"{row['uncached_seconds']:7.2f} s without: {row['ratio']:.1f} x"
         )
-    print(f"{asked.codes} codes, one thread, {machine()}")
+    print(f"one thread, {machine()}")
     if asked.json:
-        found = {"codes": asked.codes, "rounds": asked.rounds, "rows": rows, "machine": machine()}
+        found = {"rounds": asked.rounds, "rows": rows, "machine": machine()}
         asked.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def measure(name: str, size: str, codes: int, rounds: int) -> dict[str, object]:
+def measure(name: str, size: str, grid: tuple[int, ...], rounds: int) -> dict[str, object]:
     """One prior, both ways in turn."""
     torch.manual_seed(0)
     prior = PRIORS[name](512, size=size).eval()
-    ways = {"cached": lambda: cached(prior, codes), "uncached": lambda: uncached(prior, codes)}
-    prior.generate((8,))  # what is made at the first call only
+    ways = {"cached": lambda: cached(prior, grid), "uncached": lambda: uncached(prior, grid)}
+    prior.generate((8, *grid[1:]))  # what is made at the first call only
     times: dict[str, list[float]] = {way: [] for way in ways}
     said: dict[str, Tensor] = {}
     for _ in range(rounds):
@@ -76,39 +82,52 @@ def measure(name: str, size: str, codes: int, rounds: int) -> dict[str, object]:
     return {
         "prior": name,
         "size": size,
+        "codes": math.prod(grid),
         "parameters": sum(p.numel() for p in prior.parameters()),
         "cached_seconds": best["cached"],
         "uncached_seconds": best["uncached"],
         "ratio": best["uncached"] / best["cached"],
-        "codes_per_second": codes / best["cached"],
+        "codes_per_second": math.prod(grid) / best["cached"],
         "equal_codes": True,
         "all_seconds": times,
     }
 
 
-def cached(prior: Prior, codes: int) -> Tensor:
+def cached(prior: Prior, grid: tuple[int, ...]) -> Tensor:
     """As `Prior.generate` does."""
-    return prior.generate((codes,), sampling=Sampling(seed=1)).indices[0, 0]
+    return prior.generate(grid, sampling=Sampling(seed=1)).indices[0, 0].flatten()
 
 
 @torch.no_grad()
-def uncached(prior: Prior, codes: int) -> Tensor:
+def uncached(prior: Prior, grid: tuple[int, ...]) -> Tensor:
     """The whole network over all that is there, for each code."""
+    codes = math.prod(grid)
     uniforms, sampling = Uniforms(1, 1).draw(codes), Sampling(seed=1)
     row = torch.full((1, codes + 1), 512)  # "nothing" first
     for place in range(codes):
-        row[:, place + 1] = sample(last_logits(prior, row[:, : place + 1]), sampling, uniforms[:, place])
+        logits = last_logits(prior, row[:, : place + 1], grid)
+        row[:, place + 1] = sample(logits, sampling, uniforms[:, place])
     assert Codes(row[None, :, 1:]).indices.max() < 512
     return row[0, 1:]
 
 
-def last_logits(prior: Prior, before: Tensor) -> Tensor:
+def last_logits(prior: Prior, before: Tensor, grid: tuple[int, ...]) -> Tensor:
     """What the network says after tokens (1, L), without a cache: (1, Q); no more than that is computed."""
+    if isinstance(prior, PixelCNNPrior):
+        return last_of_picture(prior, before[:, 1:], grid[1])
     if isinstance(prior, TransformerPrior):
         hidden = prior.net(prior._inputs(before, None))[:, -1]
         return torch.nn.functional.linear(hidden, prior.leave.weight, prior.leave.bias)
     assert isinstance(prior, WaveNetPrior)
     return prior.net(prior._inputs(before), prior._conditions(None, 1))[..., -1]
+
+
+def last_of_picture(prior: PixelCNNPrior, said: Tensor, columns: int) -> Tensor:
+    """The same for a grid: from the rows so far, of which the last is filled up with what is not seen."""
+    row, column = divmod(said.shape[1], columns)
+    filled = torch.nn.functional.pad(said, (0, columns - column)).view(1, row + 1, columns, 1)
+    features = prior.net(prior._inputs(filled).permute(0, 3, 1, 2))[:, :, row, column]
+    return prior.leave.step(features, [])
 
 
 def clocked(write: Callable[[], Tensor]) -> tuple[float, Tensor]:

@@ -55,7 +55,8 @@ def main() -> None:
     for row in rows:
         print(
             f"{row['prior']:12} {row['size']:6} {row['parameters'] / 1e6:5.1f} M parameters, "
-            f"{row['codes']} codes: {row['cached_seconds']:6.2f} s with the cache ({row['codes_per_second']:.0f} codes/s), "
+            f"{row['codes']} codes: "
+            f"{row['cached_seconds']:6.2f} s with the cache ({row['codes_per_second']:.0f} codes/s), "
             f"{row['uncached_seconds']:7.2f} s without: {row['ratio']:.1f} x"
         )
     print(f"one thread, {machine()}")

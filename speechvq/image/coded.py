@@ -67,6 +67,8 @@ def open_codes(
     if missing := [name for name, other in told.items() if other is None and name not in corpus.conditions]:
         there = ", ".join(corpus.conditions) or "nothing else"
         raise BadSetting(f"these pictures have no {missing[0]}; they have {there}")
+    if told and corpus.settings.view != "picture":
+        raise BadSetting("what a prior is told comes beside pictures; leave data.view out")
     codecs = {"": codec} | {name: other for name, other in told.items() if other is not None}
     for one in codecs.values():
         one.to(device)
@@ -90,6 +92,5 @@ def _row(name: str, batch: Batch, codec: Codec | None) -> Tensor:
         return batch.condition[name].cpu()
     seen = batch.signal
     if name:
-        classes = getattr(codec.encoder, "colours", 0)
-        seen = view(name, batch.signal, batch.condition, classes=classes)
+        seen = view(name, batch.signal, batch.condition, classes=codec.encoder.colours)
     return codec.encode(seen).indices.to("cpu", torch.int32)

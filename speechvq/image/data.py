@@ -18,6 +18,7 @@ from speechvq.codec import Batch
 from speechvq.errors import BadPicture, BadSetting, UnknownName
 from speechvq.image.files import MODES, Frame, Size, recolour, scale
 from speechvq.image.sources import Rows, open_source
+from speechvq.image.views import VIEWS, view
 from speechvq.store.arrays import Arrays
 from speechvq.store.manifest import SPLITS
 from speechvq.table import settings
@@ -35,6 +36,7 @@ class PictureDataSettings:
     """Which pictures, and what is made of them."""
 
     root: str = ""  # a folder of pictures, or what `speechvq prepare` made
+    view: str = "picture"  # what the codec sees of them: picture, depth, segmentation, edges or low
     size: int | tuple[int, int] | None = None  # pixels a side, or (height, width); null: as stored, else 128
     crop: str = "center"  # where pictures are cut to size: center, or random (in training)
     shorter: int | None = None  # scale the shorter side to this before the cut; null: as little as needed
@@ -48,6 +50,8 @@ class PictureDataSettings:
     def __post_init__(self) -> None:
         if not self.root:
             raise BadSetting("no pictures: give data.root=FOLDER, of pictures or made by `speechvq prepare`")
+        if self.view not in VIEWS:
+            raise UnknownName("view of pictures", self.view, list(VIEWS))
         if self.crop not in ("center", "random"):
             raise UnknownName("crop", self.crop, ["center", "random"])
         if self.channels not in (None, *MODES):
@@ -67,7 +71,7 @@ class PictureCorpus:
 
     Attributes:
         size: height and width of every picture of a batch.
-        channels: 1 or 3.
+        channels: of the pictures, 1 or 3.
         conditions: what a batch's condition holds.
         names: what its numbers mean ("label": ("Trouser", ...), "segmentation": ("Wall", ...)).
     """
@@ -92,8 +96,16 @@ class PictureCorpus:
         if missing := set(self.conditions) - set(there):
             known = ", ".join(there) or "no condition"
             raise BadSetting(f"{settings.root} has no {', '.join(sorted(missing))}; it has {known}")
+        if settings.view in MAPS and settings.view not in self.conditions:
+            raise BadSetting(f"{settings.root} has no {settings.view} to look at")
         if not self.source.counts.get("train"):
             raise BadSetting(f"{settings.root} has no pictures to train on")
+
+    @property
+    def colours(self) -> int:
+        """Channels of the view: of a segmentation as many as there are classes."""
+        known = {"depth": 1, "edges": 1, "segmentation": len(self.names.get("segmentation", ()))}
+        return known.get(self.settings.view, self.channels)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -139,6 +151,7 @@ class PictureData(Dataset[Arrays]):
         """``rows`` of one split; crops and mirroring are drawn if ``random``, else there are none."""
         self.rows, self.random, self.settings = rows, random, corpus.settings
         self.frame, self.channels, self.conditions = corpus.frame, corpus.channels, corpus.conditions
+        self.names = corpus.names
         self._broken: set[int] = set()
 
     def __len__(self) -> int:
@@ -179,7 +192,8 @@ class PictureData(Dataset[Arrays]):
             for name, values in stacked.items()
             if name != "picture"
         }
-        return Batch(in_range(stacked["picture"]), None, condition)
+        picture, classes = in_range(stacked["picture"]), len(self.names.get("segmentation", ()))
+        return Batch(view(self.settings.view, picture, condition, classes=classes), None, condition)
 
     def _readable(self, index: int) -> Arrays:
         count = len(self.rows)

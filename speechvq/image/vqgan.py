@@ -46,10 +46,19 @@ class Level(nn.Module):
 class VQGANEncoder(Encoder):
     """Pictures (B, C, H, W) to vectors (B, dim, H // hop, W // hop); level l works at H / 2 ** l."""
 
-    def __init__(self, dim: int | None = None, *, size: str | Widths = "f16") -> None:
-        """``size`` is the name of `SIZES` or the widths themselves; ``dim`` is its latent unless given."""
+    def __init__(
+        self, dim: int | None = None, *, size: str | Widths = "f16", colours: int | None = None
+    ) -> None:
+        """Build the encoder.
+
+        Args:
+            dim: channels of the vectors; the latent ones of the size unless given.
+            size: the name of one of `SIZES`, or the widths themselves.
+            colours: channels of the picture, in place of the size's.
+        """
         super().__init__()
-        widths = self.widths = widths_of(size)
+        widths = self.widths = widths_of(size, colours)
+        self.colours = widths.colours
         self.dim = widths.latent if dim is None else dim
         self.hop = widths.hop
         # By attention every vector sees the whole picture.
@@ -122,11 +131,12 @@ class VQGANDecoder(Decoder):
         dim: int | None = None,
         *,
         size: str | Widths = "f16",
+        colours: int | None = None,
         loss: PictureLoss = PictureLoss(),  # noqa: B008 (frozen)
     ) -> None:
-        """``size`` and ``dim`` as of the encoder."""
+        """``dim``, ``size`` and ``colours`` as of the encoder."""
         super().__init__()
-        widths = self.widths = widths_of(size)
+        widths = self.widths = widths_of(size, colours)
         self.dim = widths.latent if dim is None else dim
         self.hop, self.speakers, self.loss = widths.hop, (), loss
         channels, dropout = widths.per_level, widths.dropout

@@ -74,14 +74,14 @@ SIZES = {
 }
 
 
-def widths_of(size: str | Widths) -> Widths:
-    """The widths called ``size``, or those given.
+def widths_of(size: str | Widths, colours: int | None = None) -> Widths:
+    """The widths called ``size``, or those given; for pictures of so many ``colours`` if that is said.
 
     Raises:
         BadSetting: there are none of that name.
     """
-    if isinstance(size, Widths):
-        return size
-    if size not in SIZES:
-        raise BadSetting(f"there is no size {size!r} of VQGAN; known: {', '.join(SIZES)}")
-    return SIZES[size]
+    if isinstance(size, str):
+        if size not in SIZES:
+            raise BadSetting(f"there is no size {size!r} of VQGAN; known: {', '.join(SIZES)}")
+        size = SIZES[size]
+    return size if colours is None else replace(size, colours=colours)

@@ -75,6 +75,8 @@ def open_prior(settings: Settings) -> Task:
     told = {name: folder and Codec.from_pretrained(Path(folder)) for name, folder in folders.items()}
     corpus, board = room_data(settings)
     prior = build_prior(settings.model["prior"], codec, corpus, told)
+    if getattr(prior, "labels", ()):
+        told["label"] = None
     facts = plan(codec) | {"data": str(corpus)}
     facts["prior"] = f"{prior.spec['name']}, {sum(p.numel() for p in prior.parameters()):,} parameters"
     if told:

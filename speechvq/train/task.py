@@ -65,7 +65,7 @@ def open_task(settings: Settings) -> Task:
         SpeechVQError: of whatever kind; something in the settings or the data cannot be used.
     """
     corpus, board = room_data(settings)
-    codec = Codec.build(codec_config(settings, corpus.speakers))
+    codec = Codec.build(codec_config(settings, corpus))
     facts = plan(codec) | {"data": str(corpus)}
     if settings.init_from:
         facts["begins with"] = warm_start(codec, settings.init_from)
@@ -91,24 +91,23 @@ def room_data(settings: Settings) -> tuple[Any, Any]:
     return data.open_corpus(settings.data, rate=settings.rate), board
 
 
-def codec_config(settings: Settings, speakers: Sequence[str]) -> dict[str, Any]:
-    """The configuration of `Codec.build`; a decoder with ``speakers: auto`` gets those of the data.
+def codec_config(settings: Settings, corpus: Any) -> dict[str, Any]:
+    """The configuration of `Codec.build`; ``speakers: auto`` and ``colours: auto`` become the corpus's.
 
     Raises:
         BadSetting: the model has no encoder or no decoder.
     """
     if missing := {"encoder", "decoder"} - set(settings.model):
         raise BadSetting(f"the model has no {', '.join(sorted(missing))}; choose one with model=NAME")
-    decoder = dict(settings.model["decoder"])
-    if decoder.get("speakers") == "auto":
-        decoder["speakers"] = list(speakers)
-    return {
-        "room": settings.room,
-        "rate": settings.rate,
-        "encoder": settings.model["encoder"],
-        "quantizer": settings.quantizer,
-        "decoder": decoder,
-    }
+    encoder, decoder = (dict(settings.model[name]) for name in ("encoder", "decoder"))
+    for part in (encoder, decoder):
+        for name in ("speakers", "colours"):
+            if part.get(name) == "auto":
+                found = getattr(corpus, name)
+                part[name] = found if isinstance(found, int) else list(found)
+    quantizer = settings.quantizer
+    rooms = {"room": settings.room, "rate": settings.rate}
+    return rooms | {"encoder": encoder, "quantizer": quantizer, "decoder": decoder}
 
 
 def warm_start(module: nn.Module, folder: str | Path) -> str:
@@ -137,12 +136,17 @@ def warm_start(module: nn.Module, folder: str | Path) -> str:
 def plan(codec: Codec) -> dict[str, str]:
     """Sizes, rates, receptive field and parameters, in words."""
     quantizer, encoder = codec.quantizer, codec.encoder
-    bits = quantizer.num_codebooks * math.log2(quantizer.codebook_size) * codec.frame_rate
-    sight = f"{encoder.receptive_field:,} samples ({1000 * encoder.receptive_field / codec.rate:.0f} ms)"
+    bits = quantizer.num_codebooks * math.log2(quantizer.codebook_size)
+    rate = f"a code for {encoder.hop} x {encoder.hop} pixels, at most {bits:.0f} bits"
+    sight = f"{encoder.receptive_field:,} pixels a side"
+    if codec.room == "speech":
+        second = f"at most {bits * codec.frame_rate:,.0f} bit/s"
+        rate = f"{codec.frame_rate:g} codes a second (hop {encoder.hop}), {second}"
+        sight = f"{encoder.receptive_field:,} samples ({1000 * encoder.receptive_field / codec.rate:.0f} ms)"
     parts = {n: sum(p.numel() for p in getattr(codec, n).parameters()) for n in ("encoder", "decoder")}
     return {
         "codes": f"{quantizer.num_codebooks} x {quantizer.codebook_size} of {quantizer.dim} channels",
-        "rate": f"{codec.frame_rate:g} codes a second (hop {encoder.hop}), at most {bits:,.0f} bit/s",
+        "rate": rate,
         "each code sees": sight,
         "encoder": f"{encoder.spec['name']}, {parts['encoder']:,} parameters",
         "decoder": f"{codec.decoder.spec['name']}, {parts['decoder']:,} parameters",

@@ -235,3 +235,4 @@ def test_the_command_line_tells_what_it_made(workdir, capsys):
     flags = "--size 16x8 --frames 20 --level basic --test 0 --out v"
     assert main(["prepare", "vizdoom", *flags.split()]) == 0
     assert read_arrays("v").arrays("train")["picture"].shape == (19, 3, 8, 16)
+    assert {path.name for path in workdir.iterdir()} == {"in", "out", "v"}

@@ -10,6 +10,7 @@ import soundfile
 import torch
 
 from speechvq.codec import Codec
+from speechvq.store.arrays import Kind, write_arrays
 from speechvq.store.manifest import Entry, write_manifest
 from speechvq.train.checkpoint import Checkpoints
 
@@ -49,6 +50,40 @@ def codec(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("codec") / "codec"
     torch.manual_seed(0)
     Codec.build(config | {"encoder": parts["model"]["encoder"], "decoder": decoder}).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of 12 pictures of 16 x 16 to train on and 4 held out: a wall before a floor, near or far."""
+    folder = tmp_path_factory.mktemp("pictures")
+    kinds = {"picture": Kind((3, 16, 16)), "depth": Kind((1, 16, 16)), "segmentation": Kind((16, 16))}
+    names = {"label": ("near", "far"), "segmentation": ("wall", "floor")}
+    kinds |= {"label": Kind((), "int64")}
+    with write_arrays(folder, {"train": 12, "valid": 4}, kinds, names=names) as arrays:
+        for split in arrays.values():
+            for i in range(len(split["label"])):
+                edge, draw = 4 + i % 8, np.random.default_rng(i)
+                split["label"][i] = edge < 8
+                split["segmentation"][i] = np.arange(16)[:, None] >= edge
+                split["depth"][i] = np.where(np.arange(16) < edge, 10 * edge, 200 - 8 * np.arange(16))[
+                    :, None
+                ]
+                split["picture"][i] = split["depth"][i] + draw.integers(0, 40, (3, 16, 16))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def picture_codec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a codec of pictures with random weights, 4 x 4 pixels a code."""
+    folder = tmp_path_factory.mktemp("picture_codec") / "codec"
+    torch.manual_seed(0)
+    parts = {
+        "encoder": {"name": "vqvae", "dim": 8, "size": "tiny"},
+        "decoder": {"name": "vqvae", "size": "tiny"},
+    }
+    quantizer = {"name": "vector", "codebook_size": 16, "start": {"by": "normal"}}
+    Codec.build({"room": "image", "rate": 1, "quantizer": quantizer} | parts).save_pretrained(folder)
     return folder
 
 

@@ -1,5 +1,6 @@
-"""Every YAML of configs/ is built and takes one step, on made-up recordings."""
+"""Every YAML of configs/ is built and takes one step, on made-up recordings and pictures."""
 
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from speechvq.train.start import start_fabric
 
 FILES = {group: sorted((config_folder() / group).glob("*.yaml")) for group in GROUPS}
 CHOICES = [f"{group}={path.stem}" for group, paths in FILES.items() for path in paths]
+OF_PICTURES = ("image", "vqgan", "vqvae", "picture", "pixelcnn", "gpt")
+SMALL = ["runtime.batch_size=2", "runtime.accelerator=cpu"]
 
 
 def test_every_group_has_choices():
@@ -22,16 +25,47 @@ def test_every_group_has_choices():
     assert len(files) == len(CHOICES)
 
 
+def about(choice: str, *words: str) -> bool:
+    """Whether one of the words is in the name of the file."""
+    return any(word in choice.split("=")[1] for word in words)
+
+
+@pytest.fixture
+def asked(manifest: Path, codec: Path, pictures: Path, picture_codec: Path) -> Callable[[str], list[str]]:
+    """The overrides that one file needs beside it."""
+
+    def of_pictures(choice: str) -> list[str]:
+        overrides = ["room=image", "rate=1", "data=pictures", f"data.root={pictures}"]
+        if about(choice, "pixelcnn", "gpt"):
+            return [*overrides, f"model.codec={picture_codec}"]
+        if choice == "data=pictures":
+            overrides.append("model=vqvae")
+        if about(choice, "vqgan"):  # its smallest size takes a second for this step
+            widths = (
+                "{channels: 32, multipliers: [1, 1], blocks: 1, attention: [], resolution: 16, latent: 32}"
+            )
+            overrides += [f"model.{part}.size={widths}" for part in ("encoder", "decoder")]
+        return overrides + ["data.view=segmentation"] * about(choice, "segmentation")
+
+    def of_speech(choice: str) -> list[str]:
+        overrides = [f"data.manifest={manifest}", "data.seconds=0.2", "data.valid_seconds=0.2"]
+        if choice.split("=")[0] in ("quantizer", "data", "runtime"):
+            overrides.append("model=mel_spectral_tiny")
+        if about(choice, "zerospeech"):  # its published widths take a minute for this step
+            overrides += ["model.decoder.widths=tiny", "model.encoder.channels=64"]
+        return overrides + [f"model.codec={codec}"] * about(choice, "prior")
+
+    def overrides(choice: str) -> list[str]:
+        pictures = about(choice, *OF_PICTURES) and not choice.startswith("quantizer")
+        return of_pictures(choice) if pictures else of_speech(choice)
+
+    return overrides
+
+
 @pytest.mark.parametrize("choice", CHOICES)
-def test_it_is_built_and_takes_a_step(choice: str, manifest: Path, codec: Path, tmp_path: Path):
-    small = ["data.seconds=0.2", "data.valid_seconds=0.2", "runtime.batch_size=2", "runtime.accelerator=cpu"]
-    overrides = [choice, f"data.manifest={manifest}", f"folder={tmp_path / 'run'}", *small]
-    if choice.split("=")[0] in ("quantizer", "data", "runtime"):
-        overrides.append("model=mel_spectral_tiny")
-    if "zerospeech" in choice:  # its published widths take a minute for this step
-        overrides += ["model.decoder.widths=tiny", "model.encoder.channels=64"]
-    if "prior" in choice:
-        overrides.append(f"model.codec={codec}")
+def test_it_is_built_and_takes_a_step(choice: str, asked: Callable[[str], list[str]], tmp_path: Path):
+    overrides = [choice, f"folder={tmp_path / 'run'}", *SMALL]
+    overrides += [o for o in asked(choice) if o != choice and o.split("=")[0] not in overrides]
     settings = Settings.of(compose(overrides))
     fabric = start_fabric(settings.runtime)
     run, task, desk = begin(fabric, settings)
@@ -42,4 +76,4 @@ def test_it_is_built_and_takes_a_step(choice: str, manifest: Path, codec: Path, 
     (outcome,) = step(fabric, run, [batch])
     run.follow([outcome], epoch=0)
     assert outcome.loss.isfinite()
-    assert run.use.sentence.endswith("codes used this epoch") or "prior" in choice
+    assert run.use.sentence.endswith("codes used this epoch") or about(choice, "prior", "pixelcnn", "gpt")

@@ -9,6 +9,7 @@ from contextlib import closing
 from ctypes.util import find_library
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,7 +75,7 @@ def play(game: Game, *, frames: int) -> Iterator[dict[str, np.ndarray]]:
         BadSetting: the engine does not start.
     """
     draw = np.random.default_rng(game.seed)
-    with closing(_start(game)) as engine:
+    with TemporaryDirectory() as folder, closing(_start(game, folder)) as engine:
         action, left = 0, 0
         for _ in range(frames):
             if engine.is_episode_finished():
@@ -101,12 +102,13 @@ def engine_module() -> Any:
     return vizdoom
 
 
-def _start(game: Game) -> "DoomGame":
+def _start(game: Game, folder: str) -> "DoomGame":
     vizdoom = engine_module()
     config, level = LEVELS[game.level]
     engine = vizdoom.DoomGame()
     engine.load_config(str(Path(vizdoom.scenarios_path) / f"{config}.cfg"))
     engine.set_doom_map(level)
+    engine.set_doom_config_path(str(Path(folder) / "engine.ini"))  # else it writes one where we are
     engine.set_seed(game.seed % 2**32)
     engine.set_mode(vizdoom.Mode.PLAYER)
     engine.set_available_buttons([getattr(vizdoom.Button, name) for name in BUTTONS])

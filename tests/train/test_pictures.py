@@ -1,0 +1,93 @@
+"""Codecs of pictures and priors over their codes by the same loop as sound; a prior told by another codec."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from speechvq.codec import Codec
+from speechvq.errors import BadSetting
+from speechvq.image.coded import open_codes
+from speechvq.image.data import open_corpus
+from speechvq.prior import Prior
+from speechvq.train import train
+
+VQVAE = {"name": "vqvae", "colours": "auto", "size": "tiny"}
+
+
+@pytest.fixture
+def of_pictures(config, pictures, runs):
+    parts = {"encoder": VQVAE | {"dim": 8}, "decoder": VQVAE}
+    return runs.having(config, room="image", rate=1, data={"root": str(pictures)}, model=parts)
+
+
+def test_a_codec_of_pictures_learns(of_pictures, runs):
+    folder = train(runs.having(of_pictures, runtime__board_every=6))
+    losses = [line["picture/nll"] for line in runs.lines(folder, "train")]
+    assert losses[-1] < losses[0]
+    events = EventAccumulator(str(folder / "board"))
+    events.Reload()
+    assert events.Tags()["images"] == ["pairs/picture-codec"]
+    codec = Codec.from_pretrained(folder / "codec")
+    assert codec.decode(codec.encode(torch.zeros(1, 3, 16, 16))).shape == (1, 3, 16, 16)
+
+
+@pytest.mark.parametrize(("view", "colours"), [("depth", 1), ("edges", 1), ("low", 3), ("segmentation", 2)])
+def test_a_codec_sees_another_view(of_pictures, runs, view, colours):
+    folder = train(runs.having(of_pictures, data__view=view, runtime__steps=1))
+    assert Codec.from_pretrained(folder / "codec").encoder.colours == colours
+
+
+@pytest.fixture(params=["pixelcnn", "gpt"])
+def of_prior(request, of_pictures, picture_codec, runs):
+    prior = {"name": request.param, "size": "tiny"}
+    if request.param == "pixelcnn":
+        return runs.having(
+            of_pictures, model={"codec": str(picture_codec), "prior": prior | {"labels": "auto"}}
+        )
+    depth = train(runs.having(of_pictures, folder=of_pictures["folder"] + "-depth", data__view="depth"))
+    told = {"depth": str(depth / "codec"), "label": None}
+    return runs.having(of_pictures, model={"codec": str(picture_codec), "prior": prior, "told": told})
+
+
+def test_a_prior_of_pictures_learns_what_it_is_told(of_prior, picture_codec, runs, capfd):
+    folder = train(runs.having(of_prior, runtime__steps=30, runtime__board_every=30, optimiser__lr=1e-2))
+    losses = [line["prior/nll"] for line in runs.lines(folder, "train")]
+    assert losses[-1] < losses[0] < 1.3 * math.log(16)
+    assert "2.773 for a blind guess" in capfd.readouterr().err
+    events = EventAccumulator(str(folder / "board"))
+    events.Reload()
+    assert set(events.Tags()["images"]) == {"made-up/pictures", "gone-on/pictures"}
+    prior = Prior.from_pretrained(folder / "prior")
+    assert prior.codec == Codec.from_pretrained(picture_codec).fingerprint
+    names = {"pixelcnn": getattr(prior, "labels", ()), "gpt": [g.name for g in getattr(prior, "given", ())]}
+    assert tuple(names[prior.spec["name"]]) in (("near", "far"), ("depth", "label"))
+
+
+def test_codes_are_those_of_each_picture_and_its_depth(pictures, picture_codec):
+    """The slow twin: picture by picture from the arrays on disk."""
+    corpus, codec = open_corpus({"root": str(pictures), "flip": True}), Codec.from_pretrained(picture_codec)
+    told = {"label": None, "low": codec}
+    codes = open_codes(corpus, codec, ("train", "valid"), told=told)["train"]
+    assert len(codes) == 12
+    (file,) = pictures.glob("train-picture-*.npy")
+    for i, levels in enumerate(np.load(file)):
+        picture = torch.from_numpy(levels).float()[None] / 127.5 - 1
+        item = codes[3, i]
+        assert torch.equal(item[""].long(), codec.encode(picture).indices[0])
+        low = picture.unflatten(2, (2, 8)).unflatten(4, (2, 8)).mean((3, 5))
+        low = torch.nn.functional.interpolate(low, size=(16, 16), mode="bilinear")
+        assert torch.equal(item["low"].long(), codec.encode(low).indices[0])
+        assert item["label"] == (4 + i % 8 < 8)
+    batch = codes.collate([codes[0, 1], codes[0, 2]])
+    assert batch.signal.shape == batch.condition["low"].shape == (2, 1, 4, 4)
+
+
+def test_what_cannot_be_told_is_said(of_pictures, picture_codec, runs):
+    told = {"codec": str(picture_codec), "prior": {"name": "gpt", "size": "tiny"}, "told": {"action": None}}
+    with pytest.raises(BadSetting, match=r"no action; they have label, depth, segmentation"):
+        train(runs.having(of_pictures, model=told))
+    with pytest.raises(BadSetting, match=r"leave data.view out"):
+        train(runs.having(of_pictures, model=told | {"told": {"label": None}}, data__view="depth"))

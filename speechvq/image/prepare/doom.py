@@ -5,7 +5,7 @@ a frame, a depth map, which thing each pixel shows, and what the player does nex
 """
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import chdir, closing
 from ctypes.util import find_library
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +108,6 @@ def _start(game: Game, folder: str) -> "DoomGame":
     engine = vizdoom.DoomGame()
     engine.load_config(str(Path(vizdoom.scenarios_path) / f"{config}.cfg"))
     engine.set_doom_map(level)
-    engine.set_doom_config_path(str(Path(folder) / "engine.ini"))  # else it writes one where we are
     engine.set_seed(game.seed % 2**32)
     engine.set_mode(vizdoom.Mode.PLAYER)
     engine.set_available_buttons([getattr(vizdoom.Button, name) for name in BUTTONS])
@@ -131,7 +130,8 @@ def _start(game: Game, folder: str) -> "DoomGame":
         engine.set_audio_buffer_size(game.tics)
         engine.add_game_args("+snd_efx 0")  # without it the library aborts
     try:
-        engine.init()
+        with chdir(folder):  # the engine leaves its settings where it was started
+            engine.init()
     except Exception as error:  # of the engine's own kinds, which differ between its versions
         raise BadSetting(f"the game does not start in {game.level}: {error}") from error
     return engine

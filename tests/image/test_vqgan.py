@@ -253,7 +253,7 @@ def test_a_segmentation_is_learned_by_cross_entropy_and_comes_out_one_hot():
     assert torch.equal(made.sum(1), torch.ones(2, 12, 16))
 
 
-@pytest.mark.parametrize("size", ["tiny", "small"])
+@pytest.mark.parametrize("size", ["tiny", "small", "base"])
 def test_small_sizes_learn(size: str):
     widths = SIZES[size]
     encoder, decoder = VQGANEncoder(32, size=size), VQGANDecoder(32, size=size)
@@ -279,7 +279,7 @@ def test_saved_and_loaded_without_the_perceptual_network(tmp_path: Path):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: widths_of("f17"), "no size 'f17' of VQGAN; known: tiny, small, f16"),
+        (lambda: widths_of("f17"), "no size 'f17' of VQGAN; known: tiny, small, base, f16"),
         (lambda: Widths(attention=(17,)), "no level has 17 pixels a side"),
         (lambda: Widths(multipliers=()), "give one above 0 for each level"),
         (lambda: Widths(colours=0), "must be at least 1"),

@@ -8,14 +8,14 @@ their own; and where in a larger picture a crop lies is told by coordinates, one
 Of a map, a window of the prior (`speechvq.prior.windows`) is told its own part.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from speechvq.errors import BadSetting, UnknownName
+from speechvq.errors import BadCodes, BadSetting, UnknownName
+from speechvq.prior.places import coordinates
 from speechvq.prior.windows import Windows
 
 SHAPES = {
@@ -38,6 +38,7 @@ class Given:
         num_codebooks: K of a map.
         hop: of coordinates: pixels a side per place.
         names: of the integers of a label, for people; may be empty.
+        codec: of a map: fingerprint of the codec whose codes they are; empty when it was not said.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Given:
     num_codebooks: int = 1
     hop: int = 16
     names: tuple[str, ...] = ()
+    codec: str = ""
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -63,6 +65,14 @@ class Given:
         if name not in self.names:
             raise UnknownName(self.name, name, list(self.names))
         return self.names.index(name)
+
+    def check(self, fingerprint: str) -> None:
+        """Raise `BadCodes` if its codes are of another codec than the one with this fingerprint."""
+        if self.codec and self.codec != fingerprint:
+            raise BadCodes(
+                f"the condition {self.name} is told in the codes of another codec (fingerprint {self.codec}, "
+                f"this one is {fingerprint})"
+            )
 
 
 class Conditions:
@@ -130,55 +140,33 @@ class Conditions:
         Raises:
             BadSetting: a map whose grid is too coarse for the window to have a part of it.
         """
-        return torch.cat([part if part.dim() == 2 else _part(part, windows, start) for part in parts], dim=1)
+        row = []
+        for part in parts:
+            if part.dim() > 2:
+                part = _cut(part, windows, start).flatten(2).transpose(1, 2).flatten(1)
+            row.append(part)
+        return torch.cat(row, dim=1)
 
+    def cut(
+        self, condition: dict[str, Tensor] | None, windows: Windows, start: tuple[int, ...]
+    ) -> dict[str, Tensor]:
+        """The condition of the window at ``start`` alone, as one would give it for a picture of that size.
 
-def coordinates(
-    grid: tuple[int, ...],
-    *,
-    hop: int,
-    size: int,
-    whole: tuple[int, ...] | None = None,
-    corner: tuple[int, ...] | None = None,
-) -> Tensor:
-    """Where each place lies in a picture: the mean raster index of its pixels, as an integer.
+        Args:
+            condition: tensors by name.
+            windows: over the grid of the codes.
+            start: of the window.
 
-    Args:
-        grid: places.
-        hop: pixels a side per place.
-        size: how many integers there are for all of the picture.
-        whole: pixels of the picture on each axis; None if the grid is all of it.
-        corner: its pixel that the grid begins with; None for the first.
-
-    Returns:
-        (*grid) int64 in [0, size).
-    """
-    whole = tuple(hop * places for places in grid) if whole is None else whole
-    corner = (0,) * len(grid) if corner is None else corner
-    index = torch.zeros((), dtype=torch.float64)
-    for places, pixels, first in zip(grid, whole, corner, strict=True):
-        middle = first + hop * torch.arange(places, dtype=torch.float64) + (hop - 1) / 2
-        index = index[..., None] * pixels + middle
-    return (index / math.prod(whole) * size).round().clamp(0, size - 1).long()
-
-
-def points(places: Tensor, *, size: int) -> Tensor:
-    """Points of a picture as integers, such as keypoints, for a condition of the kind "tokens".
-
-    "High-Resolution Complex Scene Synthesis with Transformers" (Jahn et al. 2021): the picture
-    is divided by as fine a square lattice as there are integers for.
-
-    Args:
-        places: (B, n, 2), from the top and from the left, in [0, 1]; not a number for a point that is not
-            there, which becomes the last integer.
-        size: how many integers there are, at least 2.
-
-    Returns:
-        (B, n) int64 in [0, size).
-    """
-    side = math.isqrt(size - 1)
-    down, right = (places.nan_to_num(0).clamp(0, 1) * (side - 1)).round().long().unbind(-1)
-    return (down * side + right).masked_fill(places.isnan().any(-1), size - 1)
+        Raises:
+            BadSetting: see `row`.
+        """
+        cut = dict(condition or {})
+        for one in self.given:
+            if one.kind == "coordinates" and one.name not in cut:
+                cut[one.name] = coordinates(windows.grid, hop=one.hop, size=one.size)[None, None]
+            if one.kind in ("map", "coordinates") and one.name in cut:
+                cut[one.name] = _cut(cut[one.name], windows, start)
+        return cut
 
 
 def _checked(one: Given, values: Tensor, count: int, axes: int) -> Tensor:
@@ -203,8 +191,10 @@ def _checked(one: Given, values: Tensor, count: int, axes: int) -> Tensor:
     return values[:, None] if one.kind == "label" else values
 
 
-def _part(values: Tensor, windows: Windows, start: tuple[int, ...]) -> Tensor:
-    """The part of a map (B, K, *its grid) that is the window's, as tokens (B, m), codebook after codebook."""
+def _cut(values: Tensor, windows: Windows, start: tuple[int, ...]) -> Tensor:
+    """The part of a map (B, K, *its grid) that is the window's."""
+    if values.dim() != len(windows.grid) + 2:
+        raise BadSetting(f"a map is (B, K, *grid), and the grid {windows.grid}; not {tuple(values.shape)}")
     for axis, (first, size, whole) in enumerate(zip(start, windows.size, windows.grid, strict=True), 2):
         places = values.shape[axis]
         if size * places % whole:
@@ -212,4 +202,4 @@ def _part(values: Tensor, windows: Windows, start: tuple[int, ...]) -> Tensor:
                 f"a window of {size} of {whole} places is no whole number of a condition's {places}"
             )
         values = values.narrow(axis, first * places // whole, size * places // whole)
-    return values.flatten(2).transpose(1, 2).flatten(1)
+    return values

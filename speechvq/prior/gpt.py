@@ -10,8 +10,6 @@ In the published weights one table of tokens serves codes and conditions alike, 
 a depth map and code 3 of a picture are one token; ``vocabulary`` says so. By default each has its own.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
@@ -22,51 +20,13 @@ from speechvq.nets.transformer import Depth, Transformer
 from speechvq.nets.transformer_step import Steps
 from speechvq.prior.base import PRIORS, Prior
 from speechvq.prior.conditions import Conditions, Given
-from speechvq.prior.gpt_sizes import SIZES
+from speechvq.prior.gpt_settings import SIZES, Reading
 from speechvq.prior.orders import order
 from speechvq.prior.row import given_tokens, row_nats, write_row
 from speechvq.prior.sampling import Steering
 from speechvq.prior.tokens import Alphabet
 from speechvq.prior.windows import SlidingReader, Windows
 from speechvq.table import settings
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a picture is read.
-
-    Attributes:
-        window: places on each axis that are seen at a time, as in training.
-        order: of the places, one of `speechvq.prior.orders.ORDERS`; a window slides in "raster" only.
-        unmasked: so many of the conditions' tokens see one another in both directions, or all of them.
-        keep: share of the codes, in (0, 1], that are read as they are in training; the others are
-            replaced by any ("pkeep").
-        blind: how often, in [0, 1), training hides the conditions; above 0 the prior can be guided.
-        vocabulary: rows of the one table that codes and conditions share; 0 for tables of their own.
-    """
-
-    window: tuple[int, ...] = (16, 16)
-    order: str = "raster"
-    unmasked: int = 0
-    keep: float = 1.0
-    blind: float = 0.0
-    vocabulary: int = 0
-
-    def __post_init__(self) -> None:
-        """Check every field."""
-        if not self.window or min(self.window) < 1:
-            raise BadSetting(f"the window {list(self.window)} of the prior must be of at least one place")
-        order(self.order, (1, 1))
-        if min(self.unmasked, self.vocabulary) < 0:
-            raise BadSetting("unmasked and vocabulary of the prior must be 0 or positive numbers of tokens")
-        if not 0 < self.keep <= 1:
-            raise BadSetting(f"keep is {self.keep}; it is the share of codes left alone, above 0, at most 1")
-        if not 0 <= self.blind < 1:
-            raise BadSetting(f"blind is {self.blind}; it must be in [0, 1)")
-        if self.blind and self.vocabulary:
-            raise BadSetting(
-                "a shared table has no token for a hidden condition; set blind or vocabulary to 0"
-            )
 
 
 @PRIORS.register("gpt")
@@ -88,7 +48,7 @@ class GPTPrior(Prior):
         Args:
             codebook_size: codes in a codebook.
             num_codebooks: depth K of the codes.
-            size: widths and depths, or the name of a preset of `speechvq.prior.gpt_sizes`.
+            size: widths and depths, or the name of a preset of `speechvq.prior.gpt_settings`.
             given: what it is told, in this order; nothing for pictures of whatever kind.
             reading: window, order and training.
             codec: fingerprint of the codec that the codes are of.
@@ -129,22 +89,32 @@ class GPTPrior(Prior):
         """
         windows = self._windows(tuple(codes.indices.shape[2:]))
         count, device = len(codes.indices), codes.indices.device
+        if windows.slide:
+            nats = torch.zeros(codes.indices.shape, device=device)
+            for share in windows.shares():
+                window, told = self._cut(codes, condition, windows, share.start)
+                nats[(..., *share.places)] = self.nats(window, told)[(..., *share.within)]
+            return nats
         parts = self.conditions.read(condition, windows.grid, count, device)
         if self.training and self.reading.blind:
             hidden = torch.rand(count, device=device) < self.reading.blind
             for part in parts:
                 part[hidden] = self.nothing
-        if not windows.slide:
-            told = self.conditions.row(parts, windows, (0,) * len(windows.grid))
-            return self._row_nats(codes, told)
-        nats = torch.zeros(codes.indices.shape, device=device)
-        for share in windows.shares():
-            told = self.conditions.row(parts, windows, share.start)
-            seen = tuple(slice(at, at + n) for at, n in zip(share.start, windows.size, strict=True))
-            mask = None if codes.mask is None else codes.mask[(slice(None), *seen)]
-            window = self._row_nats(Codes(codes.indices[(..., *seen)], mask), told)
-            nats[(..., *share.places)] = window[(..., *share.within)]
-        return nats
+        told = self.conditions.row(parts, windows, (0,) * len(windows.grid))
+        places = order(self.reading.order, windows.grid)
+        mask = None if codes.mask is None else _placed(codes.mask[:, None], places)[:, 0]
+        ordered = Codes(_placed(codes.indices, places), mask)
+        nats = row_nats(self.alphabet, ordered, lambda before: self._logits(before, told))
+        return _placed(nats, places.argsort())
+
+    def loss(self, codes: Codes, condition: dict[str, Tensor] | None = None) -> Tensor:
+        """See `Prior.loss`; in training, on a grid larger than the window, that of one window anywhere."""
+        windows = self._windows(tuple(codes.indices.shape[2:]))
+        if self.training and windows.slide:
+            room = zip(windows.grid, windows.size, strict=True)
+            start = tuple(int(torch.randint(whole - size + 1, ())) for whole, size in room)
+            codes, condition = self._cut(codes, condition, windows, start)
+        return super().loss(codes, condition)
 
     @torch.no_grad()
     def generate(
@@ -183,13 +153,13 @@ class GPTPrior(Prior):
             )
         return windows
 
-    def _row_nats(self, codes: Codes, told: Tensor) -> Tensor:
-        """Of codes that are seen all at once, after the tokens ``told`` (B, m)."""
-        places = order(self.reading.order, tuple(codes.indices.shape[2:]))
-        mask = None if codes.mask is None else _placed(codes.mask[:, None], places)[:, 0]
-        ordered = Codes(_placed(codes.indices, places), mask)
-        nats = row_nats(self.alphabet, ordered, lambda before: self._logits(before, told))
-        return _placed(nats, places.argsort())
+    def _cut(
+        self, codes: Codes, condition: dict[str, Tensor] | None, windows: Windows, start: tuple[int, ...]
+    ) -> tuple[Codes, dict[str, Tensor]]:
+        """What there is in the window at ``start``."""
+        seen = (..., *(slice(at, at + n) for at, n in zip(start, windows.size, strict=True)))
+        window = Codes(codes.indices[seen], None if codes.mask is None else codes.mask[seen])
+        return window, self.conditions.cut(condition, windows, start)
 
     def _inputs(self, told: Tensor, read: Tensor) -> Tensor:
         """What is told (R, m) and the codes' tokens (R, n) to (R, m + n, width)."""

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from speechvq.errors import BadSetting, UnknownName
-from speechvq.prior.conditions import Conditions, Given, coordinates, points
+from speechvq.errors import BadCodes, BadSetting, UnknownName
+from speechvq.prior.conditions import Conditions, Given
+from speechvq.prior.places import coordinates, points
 from speechvq.prior.windows import Windows
 
 CPU = torch.device("cpu")
@@ -135,3 +136,7 @@ def test_what_cannot_be_told_is_a_sentence():
     assert ALL[0].row("eel") == 2
     with pytest.raises(UnknownName, match="cat, dog, eel"):
         ALL[0].row("fox")
+    Given("codes", 5).check("abc")
+    Given("codes", 5, codec="abc").check("abc")
+    with pytest.raises(BadCodes, match="another codec"):
+        Given("codes", 5, codec="abc").check("abd")

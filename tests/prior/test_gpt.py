@@ -12,7 +12,7 @@ from speechvq.nets.sampling import Sampling, Uniforms, sample
 from speechvq.nets.transformer import Depth
 from speechvq.prior import PRIORS, GPTPrior, Prior
 from speechvq.prior.conditions import Given
-from speechvq.prior.gpt import Reading
+from speechvq.prior.gpt_settings import Reading
 from speechvq.prior.sampling import Steering, guide, steer
 
 SIZE = Depth(layers=2, width=16, heads=2, reach=64, positions="learned", dropout=0.3)

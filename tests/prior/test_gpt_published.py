@@ -10,8 +10,8 @@ from speechvq.codec import Codes
 from speechvq.nets.sampling import Sampling
 from speechvq.nets.transformer import Depth
 from speechvq.prior.conditions import Given
-from speechvq.prior.gpt import GPTPrior, Reading
-from speechvq.prior.gpt_sizes import SIZES
+from speechvq.prior.gpt import GPTPrior
+from speechvq.prior.gpt_settings import SIZES, Reading
 from tests.hashfill import values
 
 NAMES = {

@@ -9,7 +9,8 @@ from speechvq.codec import Codes
 from speechvq.errors import BadSetting, UnknownName
 from speechvq.nets.sampling import Sampling
 from speechvq.nets.transformer import Depth
-from speechvq.prior.gpt import GPTPrior, Reading
+from speechvq.prior.gpt import GPTPrior
+from speechvq.prior.gpt_settings import Reading
 from speechvq.prior.orders import ORDERS, order
 
 PUBLISHED = {

@@ -13,7 +13,9 @@ from speechvq.errors import BadSetting
 from speechvq.nets.sampling import Sampling, Uniforms, sample
 from speechvq.nets.transformer import Depth
 from speechvq.prior.conditions import Given
-from speechvq.prior.gpt import GPTPrior, Reading
+from speechvq.prior.gpt import GPTPrior
+from speechvq.prior.gpt_settings import Reading
+from speechvq.prior.places import coordinates
 from speechvq.prior.sampling import Steering
 from speechvq.prior.windows import Windows
 
@@ -159,3 +161,32 @@ def test_costs_over_windows_teach():
     told = {"class": torch.tensor([0]), "codes": torch.randint(5, (1, 1, 5, 6))}
     net.loss(Codes(torch.randint(7, (1, 1, 5, 6))), told).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_training_takes_one_window_anywhere():
+    net = made(blind=0.0)
+    codes, told = torch.randint(7, (2, 1, 5, 6)), torch.randint(5, (2, 1, 5, 6))
+    mask, label = torch.rand(2, 5, 6) < 0.8, torch.tensor([0, 2])
+    expected = set()
+    for i in range(2):
+        for j in range(3):
+            cut = (..., slice(i, i + 4), slice(j, j + 4))
+            part = net.loss(Codes(codes[cut], mask[cut]), {"class": label, "codes": told[cut]})
+            expected.add(round(part.item(), 4))
+    net.train()
+    losses = [net.loss(Codes(codes, mask), {"class": label, "codes": told}).item() for _ in range(60)]
+    assert {round(loss, 4) for loss in losses} == expected
+
+
+@torch.no_grad()
+def test_a_window_is_told_where_in_the_picture_it_lies():
+    torch.manual_seed(0)
+    size = Depth(layers=1, width=16, heads=2, reach=40, positions="learned")
+    where, reading = Given("where", 40, "coordinates", hop=2), Reading(window=(4, 4))
+    net = GPTPrior(7, size=size, given=(where,), reading=reading).eval()
+    codes = Codes(torch.randint(7, (1, 1, 5, 6)))
+    whole = coordinates((5, 6), hop=2, size=40)[None, None]
+    assert torch.equal(net.nats(codes), net.nats(codes, {"where": whole}))
+    part = net.nats(Codes(codes.indices[..., 1:5, 2:6]), {"where": whole[..., 1:5, 2:6]})
+    assert torch.allclose(net.nats(codes)[..., 4, 5], part[..., 3, 3], atol=1e-5)
+    assert not torch.allclose(net.nats(Codes(codes.indices[..., 1:5, 2:6])), part, atol=1e-3)

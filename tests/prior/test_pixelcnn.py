@@ -176,12 +176,14 @@ def test_what_the_cache_says_is_what_the_whole_network_says(depth: int, grid: tu
 
 
 @DEPTHS
-def test_rows_that_are_given_are_gone_on_from(depth: int):
-    net = prior(depth, labels=NAMES)
+@pytest.mark.parametrize("steering", [Steering(), Steering(1.7, max_run=2)])
+def test_rows_that_are_given_are_gone_on_from(depth: int, steering: Steering):
+    net = prior(depth, labels=NAMES, label_dropout=0.1)
     what, sampling = {"label": torch.tensor([0, 1])}, Sampling(seed=3)
-    whole = net.generate((4, 5), what, sampling, count=2).indices
+    whole = net.generate((4, 5), what, sampling, steering=steering, count=2).indices
     for given in (0, 1, 3, 4):
-        again = net.generate((4, 5), what, sampling, prefix=Codes(whole[:, :, :given]), count=2)
+        top = Codes(whole[:, :, :given])
+        again = net.generate((4, 5), what, sampling, steering=steering, prefix=top, count=2)
         assert torch.equal(again.indices, whole)
     one = Codes(random_codes(1, depth, 2, 5))
     both = net.generate((4, 5), what, sampling, prefix=one, count=2).indices

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Fashion-MNIST from nothing to figures: VQ-VAE, PixelCNN told the class, Gaussian and categorical baselines.
+# On Debian: apt install dataset-fashion-mnist. About half an hour on two cores.
+# What is done is not done again: after an interruption, start it again. STEPS=200 is a trial of minutes.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../.."
+[ ! -d .venv ] || export PATH="$PWD/.venv/bin:$PATH"
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # on a CPU with little else to do, the number of cores
+steps=${STEPS:-4000} data=data/fashion_mnist out=${OUT:-outputs/images/fashion} runs=${RUNS:-runs/fashion}
+mkdir -p "$out" "$runs"
+
+[ -f "$data/arrays.json" ] || speechvq prepare fashion_mnist --out "$data"
+often=(data.root="$data" runtime.accelerator=auto runtime.steps="$steps" runtime.valid_every=1000 runtime.ema=0.995
+  runtime.save_every=500 resume=true)
+if [ ! -d "$runs/vqvae/done" ]; then
+  speechvq train experiment=image_vqvae folder="$runs/vqvae" quantizer.codebook_size=256 "${often[@]}"
+  mkdir "$runs/vqvae/done"
+fi
+if [ ! -d "$runs/pixelcnn/done" ]; then
+  speechvq train experiment=image_pixelcnn folder="$runs/pixelcnn" model.codec="$runs/vqvae/codec" \
+    model.prior.labels=auto "${often[@]}"
+  mkdir "$runs/pixelcnn/done"
+fi
+for kind in gaussian categorical; do
+  [ -f "$runs/$kind.safetensors" ] ||
+    python "$here/fashion_baseline.py" "$kind" "$data" "$runs/$kind.safetensors" --steps "$steps"
+done
+python "$here/fashion.py" "$runs" "$data" "$out"
+python "$here/results.py" outputs/images "$here/results.md"

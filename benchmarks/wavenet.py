@@ -37,7 +37,7 @@ from speechvq.kernels.wavenet_plain import Network, start
 
 LAYERS = {"reference": 20, "wn30": 30}
 BATCHES = (1, 8, 16, 64)
-BYTES = {"float32": 4, "float24": 3, "bfloat16": 2}
+BYTES = {"float32": 4, "float24": 3, "bfloat16": 2, "int8": 1}
 HOP, CHECKED = 64, 64
 GPU = ("eager", "CUDA graph", "our kernel")
 NO_GPU = "not measured: this is about a CPU; benchmarks/wavenet_gpu.py measures a GPU"

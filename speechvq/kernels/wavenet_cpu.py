@@ -7,6 +7,9 @@ SPEECHVQ_KERNEL names another, or "plain" for none of them. Calls let other Pyth
 What it says agrees with float64 to 1e-4 of the largest logit. With weights stored whole (float32) samples
 are equal but where a uniform number lies within 1e-5 of the edge between two levels; cut to 24 bits
 (float24), within 1e-4. bfloat16 errs by some percent: its logits are those of weights rounded to 8 bits.
+int8 does too: a weight is the nearest of 255 even steps up to the largest of its output in its matrix (of
+each tap, each layer; the skips of all layers are one), and what it is multiplied by the nearest of 65535
+up to the largest of its row. Its logits are those of weights so rounded to 3e-4 of the largest.
 A stream is in every bit what the whole is, and a row of a batch what it is alone; but amx multiplies
 float24 and bfloat16 weights by other instructions for batches than for one, with the same tolerance.
 """
@@ -23,9 +26,10 @@ from speechvq.errors import BadSetting
 from speechvq.kernels import native
 from speechvq.kernels.wavenet_plain import Draw, Network, Past, Spoken
 
-STORAGES = ("float32", "float24", "bfloat16")
-"""How weights can lie in memory; 4, 3 and 2 bytes."""
+STORAGES = ("float32", "float24", "bfloat16", "int8")
+"""How weights can lie in memory; 4, 3, 2 and 1 bytes."""
 
+_MOST_INPUTS = 65536  # of a matrix in int8: what sums of 32 bits hold
 _WEIGHTS = (
     "enter", "dilated", "residual", "residual_bias", "skip", "skip_bias",
     "post", "post_bias", "last", "last_bias",
@@ -83,7 +87,8 @@ class NativeWaveNet:
             threads: how many utterances are decoded at the same time, at most.
 
         Raises:
-            BadSetting: there is no such storage, or SPEECHVQ_KERNEL names what this machine cannot run.
+            BadSetting: there is no such storage, it does not take a network so wide, or SPEECHVQ_KERNEL
+                names what this machine cannot run.
             ValueError: the weights do not fit together, or are not all finite.
         """
         if storage not in STORAGES:
@@ -92,6 +97,11 @@ class NativeWaveNet:
         self.net = net
         tensors = {k: v.detach().to("cpu", torch.float32).contiguous() for k, v in net.tensors.items()}
         _check(net)
+        widest = max(len(net.skip), *net.post.shape, net.residual.shape[2])
+        if storage == "int8" and widest > _MOST_INPUTS:
+            raise BadSetting(
+                f"int8 takes up to {_MOST_INPUTS} inputs of a matrix, not {widest}; store float24"
+            )
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise ValueError("the WaveNet has weights that are not finite")
         shape = _Shape(*_widths(net).values(), (c_int64 * len(net.dilations))(*net.dilations))

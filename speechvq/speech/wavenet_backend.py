@@ -107,7 +107,7 @@ def _graph(net: Network, storage: str) -> tuple[Kernel, str]:
 KERNELS = {
     "triton": Backend(tuple(wavenet_triton.STORAGES), _triton_missing, _triton),
     "graph": Backend(("float32",), _graph_missing, _graph),
-    "native": Backend(("float24", "float32", "bfloat16"), _native_missing, _native),
+    "native": Backend(("float24", "float32", "bfloat16", "int8"), _native_missing, _native),
 }
 """Fastest first; "torch" comes after them and always can."""
 

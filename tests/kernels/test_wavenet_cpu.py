@@ -13,58 +13,14 @@ from torch import Tensor
 from speechvq.errors import BadSetting
 from speechvq.kernels import native, wavenet_cpu
 from speechvq.kernels.wavenet_cpu import NativeWaveNet
-from speechvq.kernels.wavenet_plain import Draw, Network, Past, Spoken, decode, start
+from speechvq.kernels.wavenet_plain import Draw, Network, Past, Spoken, decode
+
+from .wavenet_random import beginning, random_net, spoken_to
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the kernels are not compiled here")
 
 PUBLISHED = [(32, 128, 256), (64, 128, 256), (64, 256, 256), (128, 256, 256)]  # residual, skip, outputs
 EDGE = {"float32": 1e-5, "float24": 1e-4}
-
-
-@pytest.fixture(params=native.KERNELS)
-def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each instruction set in turn; those this processor lacks are skipped."""
-    monkeypatch.setenv(native.VARIABLE, request.param)
-    try:
-        assert wavenet_cpu.name() == request.param
-    except BadSetting as error:
-        pytest.skip(str(error))
-    return request.param
-
-
-def random_net(layers=6, cycle=3, residual=16, gate=16, skip=32, post=32, outputs=64, *, taps=2, mixtures=0):
-    """Weights of such a size that every level is likely somewhere."""
-
-    def matrix(*shape: int) -> Tensor:
-        return torch.randn(*shape) * (2 / shape[-2]) ** 0.5
-
-    said = 3 * mixtures or outputs
-    return Network(
-        enter=torch.randn(2 if mixtures else outputs, residual),
-        dilated=matrix(layers, taps * residual, 2 * gate),
-        residual=matrix(layers, gate, residual),
-        residual_bias=0.1 * torch.randn(layers, residual),
-        skip=matrix(layers * gate, skip),
-        skip_bias=0.1 * torch.randn(skip),
-        post=matrix(skip, post),
-        post_bias=0.1 * torch.randn(post),
-        last=matrix(post, said),
-        last_bias=torch.randn(said),
-        dilations=tuple(2 ** (i % cycle) for i in range(layers)),
-        levels=65536 if mixtures else outputs,
-        mixtures=mixtures,
-    )
-
-
-def spoken_to(net: Network, rows: int, frames: int, hop: int) -> tuple[Tensor, Tensor]:
-    """Conditions and uniform numbers."""
-    layers, gate, _ = net.residual.shape
-    uniforms = torch.rand(rows, frames * hop, 2 if net.mixtures else 1, dtype=torch.float64)
-    return torch.randn(rows, layers, 2 * gate, frames), uniforms
-
-
-def beginning(net: Network, rows: int) -> Past:
-    return start(net, torch.arange(rows) * 7 % net.levels)
 
 
 def assert_same(net: Network, given, draw: Draw, *, storage="float32", threads=1, tolerance=1e-4):
@@ -152,7 +108,7 @@ def test_pieces_are_the_whole_and_rows_are_alone_in_every_bit(kernel: str, stora
         pieces.append(fast.decode(own, conditions[..., frames], uniforms[:, samples], logits=True))
     assert torch.equal(torch.cat([p.logits for p in pieces], 1), whole.logits)
     assert torch.equal(own.rings, past.rings)
-    for row in (0, 5) if kernel != "amx" or storage == "float32" else ():
+    for row in (0, 5) if kernel != "amx" or storage in ("float32", "int8") else ():
         alone = Past(beginning(net, 7).rings[:1], beginning(net, 7).before[row : row + 1])
         said = fast.decode(alone, conditions[row, None], uniforms[row, None], logits=True)
         assert torch.equal(said.logits[0], whole.logits[row])
@@ -217,7 +173,7 @@ def test_nothing_to_say_and_what_does_not_fit():
     conditions, uniforms = spoken_to(net, 2, 2, 5)
     assert fast.decode(past, conditions[..., :0], uniforms[:, :0]).steps.shape == (2, 0)
     assert fast.decode(beginning(net, 0), conditions[:0], uniforms[:0]).steps.shape == (0, 10)
-    with pytest.raises(BadSetting, match="choose one of float32, float24, bfloat16"):
+    with pytest.raises(BadSetting, match="choose one of float32, float24, bfloat16, int8$"):
         NativeWaveNet(net, storage="int3")
     with pytest.raises(ValueError, match="not finite"):
         NativeWaveNet(replace(net, post_bias=net.post_bias / 0))

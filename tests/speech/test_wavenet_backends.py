@@ -49,7 +49,7 @@ def test_the_kernel_says_what_torch_says(output: Output, sampling: Sampling):
 
 
 @needs_library
-@pytest.mark.parametrize("storage", ["float32", "float24", "bfloat16"])
+@pytest.mark.parametrize("storage", ["float32", "float24", "bfloat16", "int8"])
 def test_every_storage_speaks_and_a_stream_is_the_whole(storage: str):
     net, vectors = decoder(), torch.randn(2, 5, 7)
     options = {"speaker": "bob", "storage": storage, "backend": "native"}
@@ -100,7 +100,7 @@ def test_wrong_wishes_are_sentences():
     for gpu in ("triton", "graph"):
         with pytest.raises(BadSetting, match=f"{gpu} backend cannot speak so: the decoder is on cpu"):
             net.generate(vectors, speaker="ann", backend=gpu)
-    with pytest.raises(BadSetting, match="weights as float24, float32, bfloat16, not as 'int3'"):
+    with pytest.raises(BadSetting, match="weights as float24, float32, bfloat16, int8, not as 'int3'"):
         net.generate(vectors, speaker="ann", backend="native", storage="int3")
     with pytest.raises(BadSetting, match="leave storage out"):
         net.generate(vectors, speaker="ann", backend="torch", storage="float32")

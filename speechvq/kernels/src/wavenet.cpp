@@ -14,7 +14,7 @@
 
 namespace speechvq {
 
-static const WaveNetKernel* const KERNELS[] = {&wavenet_amx, &wavenet_avx512, &wavenet_avx2,
+static const WaveNetKernel* const KERNELS[] = {&wavenet_amx, &wavenet_vnni, &wavenet_avx512, &wavenet_avx2,
                                                &wavenet_generic};
 
 bool sensible(const WaveNetShape& shape) {
@@ -96,7 +96,7 @@ API const char* speechvq_wavenet_kernel(const char* asked) {
 API Handle* speechvq_wavenet_pack(const char* asked, const WaveNetShape* shape, const WaveNetWeights* weights,
                                   int64_t storage) {
     const WaveNetKernel* kernel = choose(asked);
-    if (!kernel || !sensible(*shape) || storage < FLOAT32 || storage > BFLOAT16) return nullptr;
+    if (!kernel || !sensible(*shape) || storage < FLOAT32 || storage > INT8) return nullptr;
     PackedWaveNet* net = kernel->pack(*shape, *weights, WaveNetStorage(storage));
     return net ? new Handle{kernel, net} : nullptr;
 }

@@ -33,8 +33,8 @@ struct WaveNetWeights {
     const float* last_bias;      // (Q)
 };
 
-// How weights lie in memory. What is computed with them is float32 in any case.
-enum WaveNetStorage : int64_t { FLOAT32, FLOAT24, BFLOAT16 };
+// How weights lie in memory. Products with bytes are of integers; all else is computed in float32 in any case.
+enum WaveNetStorage : int64_t { FLOAT32, FLOAT24, BFLOAT16, INT8 };
 
 struct Drawing {
     double temperature;  // 0 takes the likeliest
@@ -77,7 +77,7 @@ struct WaveNetKernel {
 };
 
 // Fastest last. Those a compiler cannot build say so by `usable`.
-extern const WaveNetKernel wavenet_generic, wavenet_avx2, wavenet_avx512, wavenet_amx;
+extern const WaveNetKernel wavenet_generic, wavenet_avx2, wavenet_avx512, wavenet_vnni, wavenet_amx;
 
 // Widths are filled up with zeros to whole registers of the widest kernel, so that all share one state.
 inline int64_t padded(int64_t width) { return (width + 15) / 16 * 16; }

@@ -1,6 +1,6 @@
-// One sample after the other: what wavenet_generic.cpp, wavenet_avx2.cpp and wavenet_avx512.cpp compile, each for
-// its own instruction set. See wavenet_product.h for what includers define; they include it before this, and
-// wavenet_tiles.h or wavenet_tileless.h.
+// One sample after the other: what wavenet_generic.cpp, wavenet_avx2.cpp and so on compile, each for its own
+// instruction set. See wavenet_product.h and wavenet_bytes.h for what includers define; they include these before
+// this, and wavenet_tiles.h or wavenet_tileless.h.
 //
 // All that a sample needs of the past is known before it: the taps of a layer with dilation d even d samples
 // before. So a span of samples takes its past taps at once from the layers that allow it, which reads their
@@ -30,6 +30,7 @@ struct Desk {
     float *chances, *room;            // (Q)
     int64_t *order, *where;           // (Q), (L): the place in each ring
     uint16_t* paper;                  // of the tiles
+    char* digits;                     // (span * N, up to whole tiles) rows
     const float** in;                 // (span * N)
     const float** init;
     float** out;
@@ -57,6 +58,7 @@ void cut_desk(const Net& net, int64_t rows, int64_t span, Desk& desk, Cutter& cu
     cutter.part(desk.order, net.Q);
     cutter.part(desk.where, L);
     cutter.part(desk.paper, 2 * 2 * 16 * whole_steps(widest(net)));
+    if (net.storage == INT8) cutter.part(desk.digits, (span * rows + 15) / 16 * 16 * digits_bytes(widest(net)));
     cutter.part(desk.in, span * rows);
     cutter.part(desk.init, span * rows);
     cutter.part(desk.out, span * rows);
@@ -71,10 +73,18 @@ struct Speaker {
     const bool tiles;
 
     void times(const Matrix& matrix, const Rows& rows) {
+        if (net.storage == INT8) return times_bytes(matrix, rows);
         if (!tiles) return product<Store>(matrix, rows);
         // The paper's end of the last step must be zero whatever was longer before.
         for (int64_t i = 0; matrix.inputs % 32 && i < 2 * 2 * 16 * whole_steps(matrix.inputs); i++) desk.paper[i] = 0;
         tile_product(matrix, net.parts, rows, desk.paper);
+    }
+
+    void times_bytes(const Matrix& matrix, const Rows& rows) {
+        for (int64_t r = 0; r < rows.count; r++)
+            write_digits(rows.in[r], matrix.inputs, desk.digits + r * digits_bytes(matrix.inputs));
+        if (byte_tiles_pay(rows.count)) return tile_byte_product(matrix, rows, desk.digits);
+        byte_product(matrix, rows, desk.digits);
     }
 
     // out[n] = init[n] + bias + in[n] * matrix; rows lie `..._stride` floats apart.
@@ -221,8 +231,9 @@ bool decode(const PackedWaveNet* packed, const WaveNetJob& job) {
     std::memset(block, 0, count.taken);
     Cutter cut = {block};
     cut_desk(net, job.rows, span, desk, cut);
-    const Tiles tiles(by_tiles);
-    if (net.storage == FLOAT32) Speaker<Whole>{net, job, span, T, desk, by_tiles}.all();
+    const Tiles tiles(by_tiles || (TILES && net.storage == INT8));
+    // Bytes are multiplied by none of the three.
+    if (net.storage == FLOAT32 || net.storage == INT8) Speaker<Whole>{net, job, span, T, desk, by_tiles}.all();
     if (net.storage == FLOAT24) Speaker<Thirds>{net, job, span, T, desk, by_tiles}.all();
     if (net.storage == BFLOAT16) Speaker<Halves>{net, job, span, T, desk, by_tiles}.all();
     std::free(block);

@@ -77,10 +77,10 @@ PackedWaveNet* pack(const WaveNetShape& shape, const WaveNetWeights& weights, Wa
     Cutter count = {nullptr};
     cut_rest(*net, count);
     net->rest = static_cast<char*>(aligned(count.taken));
-    net->parts = !TILES || storage == FLOAT32 ? 0 : storage == FLOAT24 ? 2 : 1;
+    net->parts = !TILES ? 0 : storage == FLOAT24 ? 2 : storage == BFLOAT16 ? 1 : 0;
     const int64_t plain = total(*net, [&](int64_t k, int64_t m) { return matrix_bytes(storage, k, m); });
     const int64_t tiled = total(*net, [&](int64_t k, int64_t m) { return tile_bytes(k, m, net->parts); });
-    net->weights = static_cast<char*>(aligned(plain));
+    net->weights = static_cast<char*>(aligned(plain + OVERRUN));
     net->tiles = net->parts ? static_cast<char*>(aligned(tiled)) : nullptr;
     float* sheet = static_cast<float*>(std::calloc(sheet_floats(*net), sizeof(float)));
     const bool enough = net->rest && net->weights && sheet && (net->tiles || !net->parts);

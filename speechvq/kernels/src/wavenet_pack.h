@@ -69,11 +69,13 @@ int64_t store(WaveNetStorage storage, const float* row, int64_t stride, char* to
 }
 
 inline int64_t matrix_bytes(WaveNetStorage storage, int64_t inputs, int64_t outputs) {
+    if (storage == INT8) return byte_strip_bytes(inputs, outputs / LANES);
     return inputs * outputs * (storage == FLOAT24 ? 3 : storage == BFLOAT16 ? 2 : 4);
 }
 
 // Packs the dense (inputs, outputs) at `place`, which moves on.
 Matrix pack_matrix(WaveNetStorage storage, const float* dense, int64_t inputs, int64_t outputs, char*& place) {
+    if (storage == INT8) return pack_bytes(dense, inputs, outputs, place);
     const Matrix matrix = {inputs, outputs, place, nullptr};
     const int64_t step = storage == BFLOAT16 ? 2 : storage == FLOAT24 ? 4 : 1;
     for (int64_t b = 0; b < outputs / LANES;) {

@@ -2,7 +2,7 @@
 //
 // A tile product takes bfloat16, 8 binary digits. So each number goes in two parts, the upper and what it leaves,
 // 16 digits together: x w is about x' w' + x" w' + x' w", and what is left out is the 2^-16th part of it. With
-// bfloat16 storage the weights have no second part.
+// bfloat16 storage the weights have no second part. Bytes are multiplied as they are.
 //
 // Letters: a step is 32 inputs; a pair is two tiles of 16 outputs.
 #pragma once
@@ -144,6 +144,60 @@ void tile_product(const Matrix& matrix, int64_t parts, const Rows& rows, uint16_
             if (column + SIDE16 < matrix.outputs) settle(rows, first, count(first), column + SIDE16, sums + 512);
         }
         weights += tile_bytes(matrix.inputs, STEP, parts);
+    }
+}
+
+// With fewer rows of digits the tiles are too empty.
+inline bool byte_tiles_pay(int64_t rows) { return rows >= 4; }
+
+// Two registers of outputs, or one, of 16 rows in digits.
+inline void byte_tile_pair(const char* weights, int64_t stride, bool both, int64_t inputs, const char* paper,
+                           uint32_t* sums) {
+    const int64_t wide = digits_wide(inputs), row = digits_bytes(inputs);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t k = 0; k < inputs; k += TILE_INPUTS, weights += SIDE16 * stride) {
+        _tile_loadd(4, paper + k, row);
+        _tile_loadd(5, paper + wide + k, row);
+        _tile_loadd(6, weights, stride);
+        _tile_dpbusd(0, 4, 6);
+        _tile_dpbusd(1, 5, 6);
+        if (!both) continue;
+        _tile_loadd(7, weights + 64, stride);
+        _tile_dpbusd(2, 4, 7);
+        _tile_dpbusd(3, 5, 7);
+    }
+    _tile_stored(0, sums, 64);
+    _tile_stored(1, sums + 256, 64);
+    if (!both) return;
+    _tile_stored(2, sums + 512, 64);
+    _tile_stored(3, sums + 768, 64);
+}
+
+// What `byte_product` does. Where inputs do not fill a tile it reads on behind the strip, for digits that are zero.
+void tile_byte_product(const Matrix& matrix, const Rows& rows, const char* paper) {
+    alignas(64) uint32_t sums[4 * 256];
+    const int64_t inputs = matrix.inputs;
+    const char* strip = matrix.weights;
+    for (int64_t column = 0; column < matrix.outputs;) {
+        const int64_t wide = strip_width((matrix.outputs - column) / LANES), stride = 4 * LANES * wide;
+        for (int64_t b = 0; b < wide; b += 2)
+            for (int64_t first = 0; first < rows.count; first += SIDE16) {
+                const char* here = paper + first * digits_bytes(inputs) + sizeof(Digits);
+                byte_tile_pair(strip + 2 * stride + 4 * LANES * b, stride, wide > 1, inputs, here, sums);
+                for (int64_t r = first; r < rows.count && r < first + SIDE16; r++)
+                    for (int64_t i = 0; i < 2 && b + i < wide; i++) {
+                        const uint32_t* high = sums + 512 * i + (r - first) * LANES;
+                        settle_bytes(rows, r, column + (b + i) * LANES, digits_of(paper, r, inputs),
+                                     strip + 4 * LANES * (b + i), wide,
+                                     word_at(reinterpret_cast<const char*>(high)),
+                                     word_at(reinterpret_cast<const char*>(high + 256)));
+                    }
+            }
+        strip += byte_strip_bytes(inputs, wide);
+        column += wide * LANES;
     }
 }
 

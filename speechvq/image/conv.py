@@ -67,12 +67,19 @@ class ConvEncoder(Encoder):
     """
 
     def __init__(
-        self, dim: int = 64, *, colours: int = 3, hop: int = 4, size: str | Shape = "sonnet"
+        self,
+        dim: int = 64,
+        *,
+        colours: int = 3,
+        hop: int = 4,
+        size: str | Shape = "sonnet",
+        standardise: bool = False,
     ) -> None:
         """``colours`` are the channels of the picture; ``hop`` pixels a side per code, a power of two.
 
         ``size`` is a `Shape` or the name of one: tiny, small, sonnet, cifar10 (with ``dim`` 256 the
-        paper's), imagenet128.
+        paper's), imagenet128. ``standardise`` brings each channel of the vectors to zero mean and unit
+        variance by batch statistics; without it few codes are in use at first (the paper has nothing of it).
         """
         super().__init__()
         shape, halvings = _shape(size), _halvings(hop)
@@ -89,6 +96,7 @@ class ConvEncoder(Encoder):
         if dim != shape.hidden:
             layers += [nn.ReLU(), nn.Conv2d(shape.hidden, dim, 1)]
         self.layers = nn.Sequential(*layers)
+        self.norm = nn.BatchNorm2d(dim, affine=False) if standardise else nn.Identity()
         self.receptive_field = 3 * hop - 2 + 2 * hop * (shape.blocks + shape.middle)
 
     def forward(self, signal: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -101,7 +109,7 @@ class ConvEncoder(Encoder):
             signal = torch.where(mask[:, None], signal, 0)
         bottom, right = (-side % self.hop for side in signal.shape[2:])
         signal = F.pad(signal, (0, right, 0, bottom), mode="replicate") if bottom or right else signal
-        return self.layers(signal.contiguous(memory_format=torch.channels_last))
+        return self.norm(self.layers(signal.contiguous(memory_format=torch.channels_last)))
 
     def grid(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """Codes of a picture of ``size`` (H, W); one begun counts whole."""

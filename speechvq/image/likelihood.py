@@ -67,7 +67,7 @@ class Gaussian(Likelihood):
         if scale is not None and not scale > 0:
             raise BadSetting(f"the Gaussian's scale is {scale}; give a positive number, or null to learn it")
         self.width = colours
-        start = torch.full((colours, 1, 1), math.log(0.2 if scale is None else scale))
+        start = torch.full((colours, 1, 1), math.log(0.5 if scale is None else scale))
         if scale is None:
             self.log_scale = nn.Parameter(start)
         else:

@@ -85,6 +85,19 @@ def test_a_vector_sees_its_receptive_field_and_no_more(shape: Shape):
         assert seen[-1] - seen[0] + 1 == encoder.receptive_field
 
 
+def test_standardised_vectors_have_unit_variance_and_no_more_parameters():
+    picture = pictures(8, 1, 16, 16)
+    plain, even = (ConvEncoder(8, colours=1, size="tiny", standardise=s) for s in (False, True))
+    even.layers.load_state_dict(plain.layers.state_dict())
+    vectors = even(picture)
+    assert torch.allclose(vectors.mean((0, 2, 3)), torch.zeros(8), atol=1e-5)
+    assert parameters(plain) == parameters(even)
+    twin = plain(picture)
+    scale, shift = twin.var((0, 2, 3), unbiased=False), twin.mean((0, 2, 3))
+    by_hand = (twin - shift[:, None, None]) / (scale[:, None, None] + 1e-5).sqrt()
+    assert torch.allclose(vectors, by_hand, atol=1e-4)
+
+
 def test_sides_that_the_hop_does_not_divide_are_continued_and_cut_off_again():
     codec, picture = small().eval(), pictures(2, 1, 30, 27)
     by_hand = torch.cat([picture, picture[..., -1:, :], picture[..., -1:, :]], 2)

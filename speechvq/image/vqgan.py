@@ -174,14 +174,14 @@ class VQGANDecoder(Decoder):
         codes = (
             None if batch.mask is None else [(h // self.hop, w // self.hop) for h, w in _sizes(batch.mask)]
         )
-        made = self._of_each(vectors, codes)
+        made = self._of_each(vectors, codes).float()
         height, width = made.shape[2:]
         target, weight = batch.signal[..., :height, :width], torch.ones_like(made[:, :1])
         for row, (h, w) in enumerate(codes or ()):
             weight[row, :, h * self.hop :] = 0
             weight[row, :, :, w * self.hop :] = 0
         if self.loss.kind == "segmentation":
-            cost = F.binary_cross_entropy_with_logits(made.float(), (target > 0).float(), reduction="none")
+            cost = F.binary_cross_entropy_with_logits(made, (target > 0).float(), reduction="none")
             return Reconstruction({"picture/bce": self.loss.pixels * _mean(cost, weight)}, made)
         losses = {"picture/l1": self.loss.pixels * _mean((made - target).abs(), weight)}
         if self.loss.perceptual.network != "none" and self.loss.features > 0:

@@ -208,6 +208,16 @@ def test_sizes_that_the_hop_does_not_divide_lose_the_rest():
         codec.encode(torch.zeros(1, 3, 3, 40))
 
 
+def test_losses_are_computed_in_full_precision():
+    codec, batch = Codec.build(_tiny()).eval(), Batch(torch.rand(2, 3, 24, 32) * 2 - 1)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        output = codec(batch)
+    made = output.reconstruction.signal
+    assert made is not None
+    assert made.dtype == output.losses["picture/l1"].dtype == torch.float32
+    close(output.losses["picture/l1"], (made - batch.signal).abs().mean().item(), tolerance=1e-6)
+
+
 def test_decoding_codes_is_what_training_made():
     codec, picture = Codec.build(_tiny()).eval(), torch.rand(2, 3, 24, 32) * 2 - 1
     with torch.no_grad():

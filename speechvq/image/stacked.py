@@ -100,7 +100,7 @@ class CodesDecoder(Decoder):
             nn.ReLU(), nn.Linear(stacks.skip, stacks.post), nn.ReLU(), nn.Linear(stacks.post, codebook_size)
         )
 
-    def nats(self, vectors: Tensor, codes: Tensor) -> Tensor:
+    def nats_of(self, vectors: Tensor, codes: Tensor) -> Tensor:
         """Nats of each code (B, 1, H, W) of the first codec, given the vectors and the codes before it."""
         codes = _fitting(codes, self.sides, self.codebook_size)
         features = self.net(self.enter(codes).movedim(3, 1), self._conditions(vectors))
@@ -108,7 +108,7 @@ class CodesDecoder(Decoder):
 
     def reconstruct(self, vectors: Tensor, batch: Batch) -> Reconstruction:
         """Loss "codes/nll", nats per code of the first codec."""
-        return Reconstruction({"codes/nll": self.nats(vectors, batch.signal).mean()})
+        return Reconstruction({"codes/nll": self.nats_of(vectors, batch.signal).mean()})
 
     @torch.no_grad()
     def generate(self, vectors: Tensor, mask: Tensor | None = None, **options: Any) -> Tensor:
@@ -184,7 +184,7 @@ class Stacked(nn.Module):
         decoder, vectors = self.second.decoder, self.second.quantizer.decode(few.indices)
         assert isinstance(decoder, CodesDecoder)
         with evaluating(decoder):
-            nats = decoder.nats(vectors, codes.indices)
+            nats = decoder.nats_of(vectors, codes.indices)
         return nats + self.bits * math.log(2) / nats[0].numel()
 
 

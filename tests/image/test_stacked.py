@@ -64,12 +64,12 @@ def test_drawing_place_by_place_is_the_network_over_the_whole_grid():
 def test_what_is_said_of_a_code_depends_on_those_before_it_only():
     decoder = second().decoder
     vectors, codes = torch.randn(1, 24, 1, 1), torch.randint(CODES, (1, 1, *SIDES))
-    nats = decoder.nats(vectors, codes)
+    nats = decoder.nats_of(vectors, codes)
     changed = codes.clone()
     changed[0, 0, 2, 3] = (codes[0, 0, 2, 3] + 1) % CODES
-    differs = (decoder.nats(vectors, changed) != nats).flatten().nonzero()[:, 0]
+    differs = (decoder.nats_of(vectors, changed) != nats).flatten().nonzero()[:, 0]
     assert differs[0] == 2 * 7 + 3
-    assert not torch.equal(decoder.nats(-vectors, codes)[0, 0, 0, 0], nats[0, 0, 0, 0])
+    assert not torch.equal(decoder.nats_of(-vectors, codes)[0, 0, 0, 0], nats[0, 0, 0, 0])
 
 
 def test_the_latents_are_not_ignored():
@@ -96,10 +96,12 @@ def test_the_latents_are_not_ignored():
     with torch.no_grad():
         found = codec.encode(codes)
         vectors = codec.quantizer.decode(found.indices)
-        own = codec.decoder.nats(vectors, codes).flatten(1).sum(1)
+        own = codec.decoder.nats_of(vectors, codes).flatten(1).sum(1)
         other = torch.stack([(kind != k).nonzero()[0, 0] for k in kind])
-        swapped = codec.decoder.nats(vectors[other], codes).flatten(1).sum(1)
-        none = codec.decoder.nats(vectors.mean(0, keepdim=True).expand_as(vectors), codes).flatten(1).sum(1)
+        swapped = codec.decoder.nats_of(vectors[other], codes).flatten(1).sum(1)
+        none = (
+            codec.decoder.nats_of(vectors.mean(0, keepdim=True).expand_as(vectors), codes).flatten(1).sum(1)
+        )
     assert len(found.indices.flatten(1).unique(dim=0)) >= KINDS / 2
     assert (swapped > own).float().mean() > 0.9
     assert swapped.mean() > own.mean() + 10
@@ -112,7 +114,7 @@ def test_it_is_a_prior_of_the_first_codec():
     nats = model.code_nats(codes)
     assert nats.shape == (2, 1, *SIDES)
     vectors = model.second.quantizer.decode(model.encode(picture).indices)
-    alone = model.second.decoder.nats(vectors, codes.indices).flatten(1).sum(1)
+    alone = model.second.decoder.nats_of(vectors, codes.indices).flatten(1).sum(1)
     assert torch.allclose(nats.flatten(1).sum(1), alone + 9 * math.log(2))
     bits = bits_per_dim(model.first, picture, code_nats=model.code_nats)
     uniform = bits_per_dim(model.first, picture)

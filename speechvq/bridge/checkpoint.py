@@ -18,8 +18,13 @@ from speechvq.errors import BadCheckpoint
 type Tensors = dict[str, Tensor]
 
 
-def open_checkpoint(path: str | Path, *, kind: str) -> dict[str, Any]:
-    """The mapping in a torch checkpoint, on the CPU; ``kind`` names what it should be, in the sentence.
+def open_checkpoint(path: str | Path, *, kind: str, remedy: str = "") -> dict[str, Any]:
+    """The mapping in a torch checkpoint, on the CPU.
+
+    Args:
+        path: the file.
+        kind: what it should be, in the sentence.
+        remedy: what to do about a file that holds more than tensors, if not to get the published one.
 
     Raises:
         BadCheckpoint: it is missing, truncated, not a torch checkpoint, or holds more than tensors.
@@ -36,7 +41,7 @@ def open_checkpoint(path: str | Path, *, kind: str) -> dict[str, Any]:
         if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
             raise BadCheckpoint(
                 f"{path} holds more than tensors and was not opened, because opening it could run code; "
-                f"give a checkpoint of {kind} as it was published"
+                f"{remedy or f'give a checkpoint of {kind} as it was published'}"
             ) from error
         raise BadCheckpoint(
             f"{path} is truncated or is not a torch checkpoint; copy it again from where it came"

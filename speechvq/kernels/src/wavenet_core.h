@@ -12,6 +12,8 @@
 #include "wavenet_gate.h"
 #include "wavenet_pack.h"
 #include "wavenet_net.h"
+#include "wavenet_dice.h"
+#include "wavenet_guess.h"
 
 namespace speechvq {
 namespace {
@@ -19,16 +21,14 @@ namespace {
 constexpr int64_t SPAN = 32;       // rows x samples whose past taps are taken together: all that tiles have room for
 constexpr int64_t WORTH = 4;       // samples for which that is worth while
 
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
 // What is written while a part is decoded.
 struct Desk {
     float *conditions;  // (N, L, 2 G)
     float *sums;        // (span, N, L, 2 G): conditions and past taps
     float *gates, *u;   // (N, 2 G), (N, L, G)
     float *h, *skip, *post, *logits;  // (N, R) and so on
-    float *chances, *room;            // (Q)
-    int64_t *order, *where;           // (Q), (L): the place in each ring
+    Dice dice;
+    int64_t* where;                   // (L): the place in each ring
     uint16_t* paper;                  // of the tiles
     char* digits;                     // (span * N, up to whole tiles) rows
     const float** in;                 // (span * N)
@@ -53,9 +53,7 @@ void cut_desk(const Net& net, int64_t rows, int64_t span, Desk& desk, Cutter& cu
     cutter.part(desk.skip, rows * net.S);
     cutter.part(desk.post, rows * net.P);
     cutter.part(desk.logits, rows * net.Q);
-    cutter.part(desk.chances, net.Q);
-    cutter.part(desk.room, net.Q);
-    cutter.part(desk.order, net.Q);
+    desk.dice.cut(net.Q, cutter);
     cutter.part(desk.where, L);
     cutter.part(desk.paper, 2 * 2 * 16 * whole_steps(widest(net)));
     if (net.storage == INT8) cutter.part(desk.digits, (span * rows + 15) / 16 * 16 * digits_bytes(widest(net)));
@@ -123,20 +121,6 @@ struct Speaker {
         }
     }
 
-    void enter() {
-        const WaveNetShape& s = net.shape;
-        for (int64_t n = 0; n < job.rows; n++) {
-            float* h = desk.h + n * net.R;
-            const int64_t level = job.before[n];
-            if (!s.mixtures) {
-                std::memcpy(h, net.enter + level * net.R, net.R * sizeof(float));
-                continue;
-            }
-            const float value = float(double(level) / double(s.levels - 1) * 2 - 1);
-            for (int64_t r = 0; r < net.R; r++) h[r] = net.enter[r] * value + net.enter[net.R + r];
-        }
-    }
-
     void layer(int64_t l, int64_t j) {
         const int64_t L = net.shape.layers, wide = 2 * net.G;
         multiply(net.now[l], desk.h, net.R, desk.sums + (j * job.rows * L + l) * wide, L * wide, nullptr, desk.gates,
@@ -162,28 +146,12 @@ struct Speaker {
         multiply(net.last, desk.post, net.P, nullptr, 0, net.last_bias, desk.logits, net.Q);
     }
 
-    int64_t draw(const float* logits, const double* uniforms) {
-        const Drawing& drawing = job.drawing;
-        const int64_t count = net.shape.mixtures ? net.shape.mixtures : net.shape.outputs;
-        int64_t drawn = likeliest(logits, count);
-        if (drawing.temperature > 0) {
-            float least = -__builtin_inff();
-            if (drawing.top_k > 0 && drawing.top_k < count)
-                least = least_of_top(logits, count, drawing.top_k, desk.room);
-            const float scale = drawing.temperature > 1e-30 ? float(1 / drawing.temperature) : 1e30f;
-            exponentials(logits, count, logits[drawn], scale, least, desk.chances);
-            if (drawing.top_p < 1) keep_nucleus(desk.chances, count, drawing.top_p, desk.order);
-            drawn = reach(desk.chances, count, uniforms[0]);
-        }
-        return net.shape.mixtures ? logistic_level(logits, net.shape, drawn, uniforms[1], drawing) : drawn;
-    }
-
     void say(int64_t t) {
         const int64_t draws = net.shape.mixtures ? 2 : 1;
         for (int64_t n = 0; n < job.rows; n++) {
             const float* logits = desk.logits + n * net.Q;
             const int64_t place = n * T + t;
-            job.made[place] = draw(logits, job.uniforms + place * draws);
+            job.made[place] = desk.dice.draw(net.shape, job.drawing, logits, job.uniforms + place * draws);
             job.before[n] = job.forced ? job.forced[place] : job.made[place];
             if (job.logits)
                 std::memcpy(job.logits + place * net.shape.outputs, logits, net.shape.outputs * sizeof(float));
@@ -202,7 +170,7 @@ struct Speaker {
                         const int64_t together = net.dilations[l] < WORTH ? 1 : net.dilations[l];
                         if (j % together == 0) listen_back(l, j, least(together, now - j));
                     }
-                    enter();
+                    for (int64_t n = 0; n < job.rows; n++) enter(net, job.before[n], desk.h + n * net.R);
                     for (int64_t l = 0; l < L; l++) layer(l, j);
                     leave();
                     say(frame * job.hop + begin + j);
@@ -221,6 +189,7 @@ WaveNetStrides strides(const PackedWaveNet* packed, int64_t frames, int64_t hop)
 
 bool decode(const PackedWaveNet* packed, const WaveNetJob& job) {
     const Net& net = *reinterpret_cast<const Net*>(packed);
+    if (net.quick && job.rows == 1) return decode_guessing(net, job);
     const bool by_tiles = net.parts > 0 && tiles_pay(net.parts, job.rows);
     const int64_t span = SPAN / job.rows > 1 ? SPAN / job.rows : 1, T = job.frames * job.hop;
     Desk desk = {};

@@ -61,13 +61,15 @@ void lay_rings(Net& net) {
 void release(PackedWaveNet* packed) {
     Net* net = reinterpret_cast<Net*>(packed);
     if (!net) return;
+    release(reinterpret_cast<PackedWaveNet*>(net->quick));
     std::free(net->weights);
     std::free(net->tiles);
     std::free(net->rest);
     std::free(net);
 }
 
-PackedWaveNet* pack(const WaveNetShape& shape, const WaveNetWeights& weights, WaveNetStorage storage) {
+// `batches`: whether it must serve more than one utterance.
+Net* pack_one(const WaveNetShape& shape, const WaveNetWeights& weights, WaveNetStorage storage, bool batches) {
     Net* net = static_cast<Net*>(std::calloc(1, sizeof(Net)));
     if (!net) return nullptr;
     net->shape = shape;
@@ -77,7 +79,8 @@ PackedWaveNet* pack(const WaveNetShape& shape, const WaveNetWeights& weights, Wa
     Cutter count = {nullptr};
     cut_rest(*net, count);
     net->rest = static_cast<char*>(aligned(count.taken));
-    net->parts = !TILES ? 0 : storage == FLOAT24 ? 2 : storage == BFLOAT16 ? 1 : 0;
+    const bool in_tiles = TILES && batches && (storage == FLOAT24 || storage == BFLOAT16);
+    net->parts = !in_tiles ? 0 : storage == FLOAT24 ? 2 : 1;
     const int64_t plain = total(*net, [&](int64_t k, int64_t m) { return matrix_bytes(storage, k, m); });
     const int64_t tiled = total(*net, [&](int64_t k, int64_t m) { return tile_bytes(k, m, net->parts); });
     net->weights = static_cast<char*>(aligned(plain + OVERRUN));
@@ -92,9 +95,21 @@ PackedWaveNet* pack(const WaveNetShape& shape, const WaveNetWeights& weights, Wa
         Packer{*net, weights, sheet, net->weights, net->tiles}.all();
     }
     std::free(sheet);
-    if (enough) return reinterpret_cast<PackedWaveNet*>(net);
+    if (enough) return net;
     release(reinterpret_cast<PackedWaveNet*>(net));
     return nullptr;
+}
+
+PackedWaveNet* pack(const WaveNetShape& shape, const WaveNetWeights& weights, WaveNetStorage storage) {
+    Net* net = pack_one(shape, weights, storage, true);
+    if (net && storage == FLOAT32) {
+        net->quick = pack_one(shape, weights, BFLOAT16, false);
+        if (!net->quick) {
+            release(reinterpret_cast<PackedWaveNet*>(net));
+            net = nullptr;
+        }
+    }
+    return reinterpret_cast<PackedWaveNet*>(net);
 }
 
 }  // namespace

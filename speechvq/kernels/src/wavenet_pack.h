@@ -19,6 +19,7 @@ struct Net {
     int64_t parts;            // of each weight in tiles; 0 for none
     char *weights, *tiles;
     char* rest;               // everything else that is pointed to
+    Net* quick;               // the same with narrower weights, which guesses for one utterance; or null
 };
 
 inline void* aligned(int64_t bytes) {

@@ -11,7 +11,7 @@
 namespace speechvq {
 namespace {
 
-constexpr int64_t CHUNK = 16, BOLD = 8, SHY = 2;  // samples at a time: at most, and of guesses at most and at least
+constexpr int64_t CHUNK = 16, BOLD = 12, SHY = 2;  // samples at a time: at most, and of guesses at most and at least
 
 // What is written for a chunk.
 struct Sheet {
@@ -174,7 +174,7 @@ struct Guesser {
             const int64_t said = say(count, t);
             remember(said);
             t += said;
-            if (said < count && bold > SHY) bold--;
+            if (said < count) bold = bold - 2 > SHY ? bold - 2 : SHY;
             if (said == count && bold < BOLD) bold++;
         }
     }

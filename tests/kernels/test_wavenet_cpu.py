@@ -199,14 +199,14 @@ def test_one_utterance_of_whole_weights_is_guessed_ahead_and_checked(kernel):
     """With narrower weights it would sound otherwise; what they guess wrong does not come out."""
     net = random_net(residual=24, skip=48, post=40, taps=3)
     conditions, uniforms = spoken_to(net, 1, 5, 37)
-    wanted = decode(net, start(net, torch.zeros(1, dtype=torch.int64)), conditions, uniforms).steps
+    wanted = decode(net, beginning(net, 1), conditions, uniforms).steps
     said, pasts = {}, {}
     for storage in ("float32", "bfloat16"):
-        pasts[storage] = start(net, torch.zeros(1, dtype=torch.int64))
+        pasts[storage] = beginning(net, 1)
         said[storage] = NativeWaveNet(net, storage=storage).decode(pasts[storage], conditions, uniforms).steps
     assert not torch.equal(said["bfloat16"], said["float32"])
     # The same beside another utterance, where nothing is guessed.
-    two = start(net, torch.zeros(2, dtype=torch.int64))
+    two = beginning(net, 2)
     both = NativeWaveNet(net, storage="float32").decode(
         two, conditions.expand(2, -1, -1, -1).contiguous(), uniforms.expand(2, -1, -1).contiguous()
     )

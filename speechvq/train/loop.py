@@ -233,7 +233,7 @@ def _plan_of_run(settings: Settings, run: Run, task: Task) -> dict[str, str]:
 def _card(settings: Settings, run: Run) -> str:
     # Not where on this machine, and not what only this start of the run was told.
     told = {k: v for k, v in plain(settings).items() if k not in ("folder", "resume", "force", "init_from")}
-    told["data"] = {k: Path(v).name if k == "manifest" else v for k, v in settings.data.items()}
+    told["data"] = {k: Path(v).name if k in ("manifest", "root") else v for k, v in settings.data.items()}
     best = "" if run.best == math.inf else f" Lowest held-out loss: {run.best:.4f}."
     return (
         f"# A {run.bare.label} of speechvq\n\nWeights after {run.step:,} training steps.{best}\n\n"

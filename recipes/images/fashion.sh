@@ -14,7 +14,8 @@ mkdir -p "$out" "$runs"
 often=(data.root="$data" runtime.accelerator=auto runtime.steps="$steps" runtime.valid_every=1000 runtime.ema=0.995
   runtime.save_every=500 resume=true)
 if [ ! -d "$runs/vqvae/done" ]; then
-  speechvq train experiment=image_vqvae folder="$runs/vqvae" quantizer.codebook_size=256 "${often[@]}"
+  speechvq train experiment=image_vqvae folder="$runs/vqvae" quantizer.codebook_size=256 \
+    model.encoder.standardise=false "${often[@]}" # as the baselines
   mkdir "$runs/vqvae/done"
 fi
 if [ ! -d "$runs/pixelcnn/done" ]; then

@@ -1,10 +1,16 @@
 """Pictures as the codes of a finished codec, seen once and whole: what a prior learns from.
 
-Beside them lies what the prior is told: labels, and the codes that other codecs make of other views.
+Beside them lies what the prior is told: labels, and the codes that other codecs make of other views. Codes
+of a folder that `speechvq prepare` made are kept there, in files that are named by a digest of the pictures
+and of the codec, so that others are looked at anew.
 """
 
+import hashlib
+import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -12,9 +18,12 @@ from tqdm import tqdm
 
 from speechvq.codec import Batch, Codec
 from speechvq.errors import BadSetting
-from speechvq.image.data import PictureCorpus
+from speechvq.image.data import PictureCorpus, PictureData
 from speechvq.image.views import view
+from speechvq.store.arrays import INDEX
+from speechvq.store.atomic import atomic
 
+log = logging.getLogger(__name__)
 TOGETHER = 32  # pictures that are encoded at a time
 
 type Row = dict[str, Tensor]
@@ -75,16 +84,41 @@ def open_codes(
     found = {}
     for split in splits:
         data = corpus.split(split, hop=codec.encoder.hop, still=True)
-        rows: dict[str, list[Tensor]] = {name: [] for name in ("", *told)}
-        for first in tqdm(range(0, len(data), TOGETHER), "looking at pictures", leave=False, disable=None):
-            batch = data.collate([data[0, i] for i in range(first, min(first + TOGETHER, len(data)))])
-            for name in rows:
-                rows[name].append(_row(name, batch.to(device), codecs.get(name)))
-        grid = codec.encoder.grid(corpus.size)
-        empty = torch.zeros(0, codec.quantizer.num_codebooks, *grid, dtype=torch.int32)
-        stacked = {name: torch.cat(parts) if parts else empty for name, parts in rows.items()}
-        found[split] = CodedPictures(stacked.pop(""), stacked)
+        rows = {name: _rows(corpus, data, name, split, codecs.get(name), device) for name in ("", *told)}
+        found[split] = CodedPictures(rows.pop(""), rows)
     return found
+
+
+def _rows(
+    corpus: PictureCorpus, data: PictureData, name: str, split: str, codec: Codec | None, device: str
+) -> Tensor:
+    """Codes (N, K, h, w) of the view ``name`` of all pictures of a split, or what they come with by it."""
+    path = None if codec is None else _kept_at(corpus, name, split, codec)
+    if path is not None and path.is_file():
+        return torch.from_numpy(np.load(path, allow_pickle=False))
+    parts = []
+    bar = tqdm(range(0, len(data), TOGETHER), f"looking at {name or 'picture'}s", leave=False, disable=None)
+    for first in bar:
+        batch = data.collate([data[0, i] for i in range(first, min(first + TOGETHER, len(data)))])
+        parts.append(_row(name, batch.to(device), codec))
+    rows = torch.cat(parts) if parts else torch.zeros(0, 1, 1, 1, dtype=torch.int32)
+    if path is not None:
+        try:
+            with atomic(path) as temporary, temporary.open("wb") as file:
+                np.save(file, rows.numpy())
+        except OSError as error:
+            log.warning("the codes cannot be kept beside the pictures, for another time: %s", error)
+    return rows
+
+
+def _kept_at(corpus: PictureCorpus, name: str, split: str, codec: Codec) -> Path | None:
+    """Where these codes are kept: beside the pictures that `speechvq prepare` made, nowhere else."""
+    index = Path(corpus.settings.root) / INDEX
+    if not index.is_file():
+        return None
+    told = f"{name} {split} {codec.fingerprint} {corpus.frame} {corpus.channels}".encode()
+    digest = hashlib.sha256(index.read_bytes() + told).hexdigest()[:12]
+    return index.with_name(f"codes-{split}-{digest}.npy")
 
 
 def _row(name: str, batch: Batch, codec: Codec | None) -> Tensor:
@@ -92,5 +126,5 @@ def _row(name: str, batch: Batch, codec: Codec | None) -> Tensor:
         return batch.condition[name].cpu()
     seen = batch.signal
     if name:
-        seen = view(name, batch.signal, batch.condition, classes=codec.encoder.colours)
+        seen = view(name, batch.signal, batch.condition, classes=getattr(codec.encoder, "colours", 0))
     return codec.encode(seen).indices.to("cpu", torch.int32)

@@ -140,7 +140,7 @@ def _given(name: str, other: Codec | None, corpus: Any) -> dict[str, Any]:
         return {"name": name, "kind": "label", "size": len(names), "names": names}
     quantizer = other.quantizer
     sizes = {"size": quantizer.codebook_size, "num_codebooks": quantizer.num_codebooks}
-    return {"name": name, "kind": "map"} | sizes
+    return {"name": name, "kind": "map", "codec": other.fingerprint} | sizes
 
 
 def _dreams(codec: Codec, show: Any, prior: nn.Module, batch: Batch, *, most: int = 4) -> list[Any]:

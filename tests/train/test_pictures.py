@@ -85,6 +85,26 @@ def test_codes_are_those_of_each_picture_and_its_depth(pictures, picture_codec):
     assert batch.signal.shape == batch.condition["low"].shape == (2, 1, 4, 4)
 
 
+def test_codes_are_kept_beside_a_store_by_what_they_are_of(pictures, picture_codec):
+    codec = Codec.from_pretrained(picture_codec)
+
+    def opened(**more):
+        corpus = open_corpus({"root": str(pictures)} | more)
+        return open_codes(corpus, codec, ("valid",), told={"edges": grey})["valid"]
+
+    parts = {"encoder": VQVAE | {"dim": 8, "colours": 1}, "decoder": VQVAE | {"colours": 1}}
+    torch.manual_seed(1)
+    grey = Codec.build({"room": "image", "rate": 1, "quantizer": codec.quantizer.spec} | parts)
+    first = opened()
+    kept = set(pictures.glob("codes-valid-*.npy"))
+    again = opened()
+    assert set(pictures.glob("codes-valid-*.npy")) == kept
+    assert torch.equal(first.codes, again.codes)
+    assert torch.equal(first.condition["edges"], again.condition["edges"])
+    assert opened(size=8).codes.shape[2:] == (2, 2)
+    assert len(set(pictures.glob("codes-valid-*.npy"))) == len(kept) + 2
+
+
 def test_what_cannot_be_told_is_said(of_pictures, picture_codec, runs):
     told = {"codec": str(picture_codec), "prior": {"name": "gpt", "size": "tiny"}, "told": {"action": None}}
     with pytest.raises(BadSetting, match=r"no action; they have label, depth, segmentation"):

@@ -1,0 +1,109 @@
+"""Write the page of results from the figures of both recipes, as far as they are there.
+
+python results.py outputs/images results.md
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from speechvq.store.atomic import atomic
+
+
+def fashion(found: dict) -> list[str]:
+    """Fashion-MNIST."""
+    bits = found["bits per dimension"]
+    return [
+        "## Fashion-MNIST: `recipes/images/fashion.sh`",
+        "",
+        f"Upper bounds of bits per dimension over {found['pictures']} test pictures of 28 x 28 grey levels; "
+        "the same encoder, decoder, likelihood (mixture of logistics), data, steps and batch for all.",
+        "",
+        "| latents | bits per dimension |",
+        "|---|---|",
+        *(f"| {name} | {value:.3f} |" for name, value in bits.items()),
+        "",
+        "A classifier that was trained on real pictures recognises of",
+        "",
+        "| pictures | recognised |",
+        "|---|---|",
+        f"| real, test | {found['real pictures recognised']:.1%} |",
+        f"| reconstructed | {found['reconstructions recognised']:.1%} |",
+        f"| made up by the PixelCNN, told the class | {found['samples recognised']:.1%} |",
+        "",
+        ", ".join(f"{name} {share:.0%}" for name, share in found["by class"].items()) + ".",
+        "",
+        "Test pictures above their reconstructions, and made-up pictures, a row for each class:",
+        "",
+        "![](pictures/fashion-reconstructions.png)",
+        "",
+        "![](pictures/fashion-samples.png)",
+    ]
+
+
+def vizdoom(found: dict) -> list[str]:
+    """Frames of a game."""
+    names = {"warm": "warm-up alone", "plain": "went on without a critic", "critic": "went on with a critic"}
+    told = [("depth", "depth correlation"), ("classes", "mean IoU")]
+    lines = [
+        "## Frames of a game: `recipes/images/vizdoom.sh`",
+        "",
+        f"VQGAN, 64 x 64 pixels as 16 x 16 codes out of 512; {found['frames']} test frames. The Frechet distance is "
+        "of EfficientNet-Lite0 features and cannot be compared with an Inception FID.",
+        "",
+        "| codec | Frechet | PSNR dB | SSIM | perceptual |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in found["reconstructions"].items():
+        figures = f"{row['Frechet']:.2f} | {row['PSNR']:.2f} | {row['SSIM']:.3f} | {row['perceptual']:.4f}"
+        lines.append(f"| {names[name]} | {figures} |")
+    lines += [
+        "",
+        "Rows: test frames, then the three codecs.",
+        "",
+        "![](pictures/vizdoom-reconstructions.png)",
+        "",
+    ]
+    lines += [
+        f"Frames that a transformer made up, told nothing: Frechet {found['told nothing']['Frechet']:.2f}.",
+        "",
+        "![](pictures/vizdoom-free.png)",
+        "",
+        "Twice as wide, by a window that slides:",
+        "",
+        "![](pictures/vizdoom-wide.png)",
+        "",
+        "Told a map (as codes of its own codec): how well a network that was trained on real frames finds "
+        "the map again.",
+        "",
+        "| told | measure | made-up frames | beside another's map | real frames | beside another's map |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, measure in told:
+        lines.append(
+            f"| {name} | {measure} | " + " | ".join(f"{x:.3f}" for x in found[measure].values()) + " |"
+        )
+    for name, _ in told:
+        lines += ["", f"Told {name}: the maps, the frames made of them, the real frames.", ""]
+        lines += [f"![](pictures/vizdoom-{name}.png)", "", f"![](pictures/vizdoom-from_{name}.png)"]
+    return lines
+
+
+def main(folder: Path, page: Path) -> None:
+    """Write the page and copy the sheets beside it."""
+    lines = ["# Pictures: what came out", ""]
+    pictures = page.parent / "pictures"
+    pictures.mkdir(exist_ok=True)
+    for name, section in (("fashion", fashion), ("vizdoom", vizdoom)):
+        figures = folder / name / "figures.json"
+        if figures.is_file():
+            lines += [*section(json.loads(figures.read_text())), ""]
+            for sheet in (folder / name).glob("*.png"):
+                shutil.copyfile(sheet, pictures / f"{name}-{sheet.name}")
+    with atomic(page) as temporary:
+        temporary.write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -49,8 +49,8 @@ def vizdoom(found: dict) -> list[str]:
     lines = [
         "## Frames of a game: `recipes/images/vizdoom.sh`",
         "",
-        f"VQGAN, 64 x 64 pixels as 16 x 16 codes out of 512; {found['frames']} test frames. The Frechet distance is "
-        "of EfficientNet-Lite0 features and cannot be compared with an Inception FID.",
+        f"VQGAN, 64 x 64 pixels as 16 x 16 codes out of 512; {found['frames']} test frames. The Frechet "
+        "distance is of EfficientNet-Lite0 features and cannot be compared with an Inception FID.",
         "",
         "| codec | Frechet | PSNR dB | SSIM | perceptual |",
         "|---|---|---|---|---|",

@@ -10,6 +10,8 @@ are equal but where a uniform number lies within 1e-5 of the edge between two le
 int8 does too: a weight is the nearest of 255 even steps up to the largest of its output in its matrix (of
 each tap, each layer; the skips of all layers are one), and what it is multiplied by the nearest of 65535
 up to the largest of its row. Its logits are those of weights so rounded to 3e-4 of the largest.
+One utterance with weights stored whole is spoken several samples at a time: bfloat16 weights guess them,
+the whole ones check them, and what is said is what the whole ones alone say, in every bit.
 A stream is in every bit what the whole is, and a row of a batch what it is alone; but amx multiplies
 float24 and bfloat16 weights by other instructions for batches than for one, with the same tolerance.
 """

@@ -125,7 +125,7 @@ class WaveNetDecoder(Decoder):
             seed: in place of the sampling's.
             progress: show a progress bar.
             backend: who speaks, as `wavenet_backend.speech` has them; by default the fastest present.
-            storage: how the backend holds the weights ("float24", "float32", "bfloat16" on a CPU).
+            storage: how the backend holds the weights ("float24", "float32", "bfloat16", "int8" on a CPU).
         """
         check_options("WaveNet", options, *OPTIONS, "progress")
         batch, _, length = vectors.shape

@@ -17,7 +17,8 @@ from speechvq.codec import Codec
 from speechvq.errors import BadCheckpoint, BadSetting
 from speechvq.nets.transformer import Depth
 from speechvq.prior.conditions import Given
-from speechvq.prior.gpt import GPTPrior, Reading
+from speechvq.prior.gpt import GPTPrior
+from speechvq.prior.gpt_settings import Reading
 
 SIDE = 16
 """Places a side of what the published models read."""

@@ -6,6 +6,7 @@ the bridge's map of names means something.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class VQGAN:
 
 SMALL = VQGAN()
 GUMBEL = VQGAN(mult=(1, 1, 2, 4), attends=(3,), gumbel=True)
-TINY = VQGAN(mult=(1, 1), blocks=1, attends=(), z=32, embed=8, codes=64, resolution=32)
+TINY = VQGAN(mult=(1, 1), blocks=1, attends=(), z=16, embed=8, codes=64, resolution=32)
 
 
 def both(name: str, *shape: int, bias: int | None = None) -> Shapes:
@@ -170,9 +171,14 @@ def transformer(
 def net2net(condition: bool = True, *, reach: int = 512, layers: int = 2) -> dict[str, Tensor]:
     """Of width 32 and 64 tokens over `TINY`, with a codec of its own for the condition or none."""
     tensors = filled(gpt(64, reach, layers, 32), "transformer.") | masks(reach, layers)
-    tensors |= filled(vqgan(TINY), "first_stage_model.")
-    other = {f"cond_stage_model.{n}": values("other." + n, s) for n, s in vqgan(TINY).items()}
-    return tensors | (other if condition else {})
+    first, other = _stages()
+    return tensors | first | (other if condition else {})
+
+
+@cache
+def _stages() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    first = filled(vqgan(TINY), "first_stage_model.")
+    return first, {f"cond_stage_model.{n}": values("other." + n, s) for n, s in vqgan(TINY).items()}
 
 
 def write(path: Path, tensors: dict[str, Tensor], **more: Any) -> Path:

@@ -1,46 +1,16 @@
 """The names of the published VQGAN's tensors, for the hash that fills them: ours to theirs."""
 
-import re
 from pathlib import Path
 
 import torch
 
+from speechvq.bridge.taming_names import codec_name
 from speechvq.losses.lpips import LPIPS
 
 from ..hashfill import fill
 
-ENCODER = ((r"^enter\.", "conv_in."), (r"^levels\.(\d+)\.", r"down.\1."), (r"\.resample\.", ".downsample."))
-DECODER = ((r"^enter\.", "conv_in."), (r"^levels\.(\d+)\.", r"up.\1."), (r"\.resample\.", ".upsample."))
-BOTH = (
-    (r"\.blocks\.(\d+)\.", r".block.\1."),
-    (r"\.attention\.(\d+)\.", r".attn.\1."),
-    (r"^middle\.0\.", "mid.block_1."),
-    (r"^middle\.1\.", "mid.attn_1."),
-    (r"^middle\.2\.", "mid.block_2."),
-    (r"\.shortcut\.", ".nin_shortcut."),
-    (r"\.out\.", ".proj_out."),
-    (r"^norm\.", "norm_out."),
-    (r"^leave\.", "conv_out."),
-)
-QUANTIZER = {
-    "codebook.vectors": "quantize.embedding.weight",
-    "vectors": "quantize.embed.weight",
-    "logits.weight": "quantize.proj.weight",
-    "logits.bias": "quantize.proj.bias",
-}
+__all__ = ["codec_name", "lpips_name", "write_lpips"]
 VGG_SLICES = {0: 1, 2: 1, 5: 2, 7: 2, 10: 3, 12: 3, 14: 3, 17: 4, 19: 4, 21: 4, 24: 5, 26: 5, 28: 5}
-
-
-def codec_name(own: str) -> str | None:
-    """A codec's tensor; None for what the published model has not."""
-    part, _, name = own.partition(".")
-    if part == "quantizer":
-        return QUANTIZER.get(name)
-    if name.startswith("project."):
-        return name.replace("project", "quant_conv" if part == "encoder" else "post_quant_conv")
-    for ours, theirs in (*(ENCODER if part == "encoder" else DECODER), *BOTH):
-        name = re.sub(ours, theirs, name)
-    return f"{part}.{name}"
 
 
 def lpips_name(own: str) -> str:

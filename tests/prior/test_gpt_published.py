@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
 
+from speechvq.bridge.taming_names import fill, prior_places
 from speechvq.codec import Codes
 from speechvq.nets.sampling import Sampling
 from speechvq.nets.transformer import Depth
@@ -14,37 +14,13 @@ from speechvq.prior.gpt import GPTPrior
 from speechvq.prior.gpt_settings import SIZES, Reading
 from tests.hashfill import values
 
-NAMES = {
-    "enter.": "tok_emb.",
-    "leave.": "head.",
-    "net.places.weight": "pos_emb",
-    "net.last.": "ln_f.",
-    "net.": "",
-    "before": "ln1",
-    "between": "ln2",
-    "bring": "attn.proj",
-    "widen": "mlp.0",
-    "narrow": "mlp.2",
-}
-
-
-def published(own: str, tensor: Tensor) -> Tensor:
-    """What the hash says of one of our tensors; queries, keys and values are three in the published code."""
-    if ".look." in own:
-        block, _, leaf = own.removeprefix("net.").partition(".look.")
-        shape = (len(tensor) // 3, *tensor.shape[1:])
-        return torch.cat([values(f"{block}.attn.{n}.{leaf}", shape) for n in ("query", "key", "value")])
-    name = own
-    for ours, theirs in NAMES.items():
-        name = name.replace(ours, theirs)
-    return values(name, tensor.shape)
-
 
 def hashed(reach: int, layers: int) -> GPTPrior:
     """64 tokens, 4 heads, 32 channels."""
     depth = Depth(layers, width=32, heads=4, reach=reach, positions="learned")
     net = GPTPrior(64, size=depth, given=(Given("codes", 64),), reading=Reading(vocabulary=64))
-    net.load_state_dict({own: published(own, tensor) for own, tensor in net.state_dict().items()})
+    places = prior_places(net)
+    fill(net, {name: values(name, place.shape) for name, place in places.items()}, places, path="the hash")
     return net.eval()
 
 

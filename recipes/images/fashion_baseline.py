@@ -1,6 +1,6 @@
 """Train a baseline of the VQ-VAE of Fashion-MNIST: the same encoder, decoder, data, steps and optimiser.
 
-python fashion_baseline.py gaussian data/fashion_mnist runs/fashion/gaussian.safetensors [--steps 4000]
+python fashion_baseline.py gaussian data/fashion_mnist runs/fashion/gaussian.safetensors [--steps 2000]
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("data")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=2000)
     asked = parser.parse_args()
     torch.manual_seed(0)
     data = open_corpus({"root": asked.data}).split("train", hop=4)

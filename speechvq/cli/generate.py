@@ -1,23 +1,45 @@
-"""``speechvq generate``: speech that nobody said, in a voice of the codec; or a recording gone on with."""
+"""``speechvq generate``: speech that nobody said, pictures that nobody took; or something gone on with.
 
+The codec's room decides which: speech in a voice of the codec, or pictures.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from speechvq.cli.options import CodecFolder, Device, Force, load_codec
+from speechvq.cli.prepare_pictures import read_size
+from speechvq.errors import BadSetting
 
+if TYPE_CHECKING:
+    from speechvq.serve.dream import Dream
+
+PICTURES = "Of pictures"
 PriorFolder = Annotated[Path, typer.Argument(metavar="PRIOR", help="The prior's folder.")]
 Target = Annotated[
-    Path, typer.Option("--out", metavar="FILE", help="Sound file; with --count 3: FILE-1, -2, -3.")
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="Sound or picture file; with --count 3: FILE-1, -2, -3.",
+        show_default="babble.wav, or dream.png",
+    ),
 ]
 Speaker = Annotated[
     str | None, typer.Option("--speaker", "-s", metavar="NAME", help="Who speaks: known to codec and prior.")
 ]
-Seconds = Annotated[float, typer.Option("--seconds", help="How much to make up.")]
+Seconds = Annotated[float | None, typer.Option("--seconds", help="How much to make up.", show_default="5.0")]
 Continue = Annotated[
     Path | None,
-    typer.Option("--continue", metavar="FILE", help="Go on from this recording, spoken again first."),
+    typer.Option(
+        "--continue",
+        metavar="FILE",
+        help="Go on from this recording, spoken again first; or from the top of this picture.",
+    ),
 ]
 Count = Annotated[int, typer.Option("--count", min=1, help="How many.")]
 Temperature = Annotated[float, typer.Option("--temperature", min=0, help="Below 1 is calmer.")]
@@ -34,23 +56,74 @@ NoRepeat = Annotated[
     int, typer.Option("--no-repeat", min=0, help="Never the same so many codes in a row again; 0: allowed.")
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of what is drawn.")]
+PixelSize = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        metavar="N|WxH",
+        help="Pixels a side, or width x height.",
+        show_default="the prior's window",
+        rich_help_panel=PICTURES,
+    ),
+]
+Grid = Annotated[
+    str | None,
+    typer.Option(
+        "--grid", metavar="HxW", help="The same as rows x columns of codes.", rich_help_panel=PICTURES
+    ),
+]
+Label = Annotated[
+    str | None, typer.Option("--label", metavar="NAME", help="What it shows.", rich_help_panel=PICTURES)
+]
+Told = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--told",
+        metavar="NAME=FILE",
+        help="What it is to be like: depth (grey), segmentation (class numbers), edges or low "
+        "(of a picture). May be said again.",
+        rich_help_panel=PICTURES,
+    ),
+]
+ToldCodec = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--told-codec",
+        metavar="NAME=FOLDER",
+        help="The codec that turns it into codes.",
+        rich_help_panel=PICTURES,
+    ),
+]
+Rows = Annotated[
+    int | None,
+    typer.Option(
+        "--rows",
+        help="Rows of codes that are kept of the picture to go on from.",
+        show_default="half",
+        rich_help_panel=PICTURES,
+    ),
+]
+OnSheet = Annotated[
+    bool, typer.Option("--sheet", help="All on one sheet, small ones enlarged.", rich_help_panel=PICTURES)
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command(epilog="Example: speechvq generate runs/speech_prior/prior --speaker slt --seconds 5")(
-        generate
-    )
+    app.command(
+        epilog="Example: speechvq generate runs/speech_prior/prior --speaker slt --seconds 5. Of pictures: "
+        "speechvq generate runs/image_pixelcnn/prior --codec runs/image_vqvae/codec --size 28 --label Bag"
+    )(generate)
 
 
 def generate(
     prior: PriorFolder,
     *,
-    out: Target = Path("babble.wav"),
+    out: Target = None,
     codec: CodecFolder = None,
     speaker: Speaker = None,
-    seconds: Seconds = 5.0,
-    recording: Continue = None,
+    seconds: Seconds = None,
+    given: Continue = None,
     count: Count = 1,
     temperature: Temperature = 1.0,
     top_k: TopK = 0,
@@ -60,25 +133,102 @@ def generate(
     max_run: MaxRun = 0,
     no_repeat: NoRepeat = 0,
     seed: Seed = 0,
+    size: PixelSize = None,
+    grid: Grid = None,
+    label: Label = None,
+    told: Told = None,
+    told_codec: ToldCodec = None,
+    rows: Rows = None,
+    sheet: OnSheet = False,
     force: Force = False,
     device: Device = "cpu",
 ) -> None:
-    """Make up speech with a prior, in a voice; or go on with a recording."""
+    """Make up speech, in a voice, or pictures; or go on with a recording or a picture."""
     from rich.console import Console
 
     from speechvq.nets.sampling import Sampling
     from speechvq.prior import Prior, Steering
-    from speechvq.serve.babble import Wish, babble
 
-    wish = Wish(
-        speaker,
-        seconds,
-        Sampling(temperature, top_k, top_p, seed),
-        Steering(guidance, penalty=penalty, max_run=max_run, no_repeat=no_repeat),
-    )
+    of_sound = {"speaker": speaker, "seconds": seconds}
+    of_pictures = _Pictures(size, grid, label, told, told_codec, rows, sheet or None)
+    how = {
+        "sampling": Sampling(temperature, top_k, top_p, seed),
+        "steering": Steering(guidance, penalty=penalty, max_run=max_run, no_repeat=no_repeat),
+    }
     loaded = load_codec(codec, device)
     model = Prior.from_pretrained(prior).to(next(loaded.parameters()).device)
-    targets = [out] if count == 1 else [out.with_stem(f"{out.stem}-{i}") for i in range(1, count + 1)]
-    babble(model, loaded, targets, wish, recording=recording, force=force)
+    out = out or Path("dream.png" if loaded.room == "image" else "babble.wav")
+    alone = count == 1 or sheet
+    targets = [out] if alone else [out.with_stem(f"{out.stem}-{i}") for i in range(1, count + 1)]
+    if loaded.room == "image":
+        _leave_out(of_sound, "speech", "pictures")
+        from speechvq.serve.dream import dream
+
+        wish = of_pictures.wish(given, device, how)
+        dream(model, loaded, targets, wish, on_sheet=count if sheet else 0, force=force)
+    else:
+        _leave_out(asdict(of_pictures), "pictures", loaded.room)
+        from speechvq.serve.babble import Wish, babble
+
+        wish = Wish(speaker, 5.0 if seconds is None else seconds, **how)
+        babble(model, loaded, targets, wish, recording=given, force=force)
     for target in targets:
         Console(stderr=True, highlight=False).print(f"made up: {target}", soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """The options that are of pictures, by their names; None where one was not given."""
+
+    size: str | None
+    grid: str | None
+    label: str | None
+    told: list[str] | None
+    told_codec: list[str] | None
+    rows: int | None
+    sheet: bool | None
+
+    def wish(self, start: Path | None, device: str, how: Mapping[str, Any]) -> "Dream":
+        """What is asked for, with ``how`` it is drawn."""
+        from speechvq.serve.dream import Dream
+
+        told, folders = _named("--told", self.told), _named("--told-codec", self.told_codec)
+        return Dream(
+            grid=None if self.grid is None else _grid(self.grid),
+            size=None if self.size is None else read_size(self.size),
+            label=self.label,
+            told=told,
+            codecs={name: load_codec(folder, device) for name, folder in folders.items()},
+            start=start,
+            rows=self.rows,
+            **how,
+        )
+
+
+def _leave_out(options: Mapping[str, Any], kind: str, room: str) -> None:
+    """Refuse options that are of another kind than the codec."""
+    for name, value in options.items():
+        if value is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise BadSetting(f"{option} is for {kind}, and this codec is of {room}; leave it out")
+
+
+def _grid(text: str) -> tuple[int, int]:
+    """``8`` or ``8x12``, rows first."""
+    match = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", text.strip().lower())
+    if match is None:
+        raise BadSetting(f"--grid {text} is not a grid; give codes a side (8), or rows x columns (8x12)")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def _named(option: str, words: Sequence[str] | None) -> dict[str, str]:
+    """``NAME=WHAT`` words by their names."""
+    found = {}
+    for word in words or ():
+        name, equals, what = word.partition("=")
+        if not (name and equals and what):
+            raise BadSetting(f"{option} {word} is not of the form NAME=..., such as {option} depth=...")
+        if name in found:
+            raise BadSetting(f"{option} {name}= is there twice; give it once")
+        found[name] = what
+    return found

@@ -99,6 +99,21 @@ def read_picture(path: Path, frame: Frame | None = None, *, channels: int = 3) -
     return _opened(path, decode)
 
 
+def read_classes(path: Path) -> np.ndarray:
+    """A map of class numbers as (H, W) int32: the values as they are stored, grey or with a palette.
+
+    Raises:
+        BadPicture: as of `read_picture`, or it is in colours that are no numbers.
+    """
+
+    def decode(image: Image.Image) -> np.ndarray:
+        if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
+            raise BadPicture(path, "is no map of class numbers, which is grey or has a palette")
+        return np.array(image, dtype=np.int32)
+
+    return _opened(path, decode)
+
+
 def scale(array: np.ndarray, size: Size, *, exact: bool = False) -> np.ndarray:
     """An array (H, W) or (C, H, W) of uint8 at another ``size``.
 
@@ -126,6 +141,13 @@ def recolour(picture: np.ndarray, channels: int) -> np.ndarray:
 def write_picture(path: Path, picture: np.ndarray) -> None:
     """An (H, W) or (H, W, 3) uint8 array to a file, in the format that its suffix says."""
     Image.fromarray(picture).save(path)
+
+
+def write_classes(path: Path, classes: np.ndarray, palette: np.ndarray) -> None:
+    """(H, W) class numbers below 256 to a PNG that shows them in colours of ``palette`` (256, 3) uint8."""
+    image = Image.fromarray(classes.astype(np.uint8))
+    image.putpalette(palette.tobytes())
+    image.save(path, format="PNG")
 
 
 def _plain(image: Image.Image, mode: str) -> Image.Image:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from speechvq.errors import BadAudio, BadCodes, BadSetting
+from speechvq.errors import BadAudio, BadCodes, BadPicture, BadSetting
 from speechvq.store.atomic import refuse
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,8 @@ def run(
     """Call ``work`` on each job, with a progress bar on stderr when there is more than one.
 
     Raises:
-        BadAudio, BadCodes: a file cannot be used, and ``bad`` is "refuse" or there is one job only.
+        BadAudio, BadPicture, BadCodes: a file cannot be used, and ``bad`` is "refuse", or there is one
+            job only.
     """
     skipped: list[Skipped] = []
     bar = Progress(
@@ -175,10 +176,11 @@ def run(
         for job in bar.track(jobs, description=label):
             try:
                 work(job)
-            except (BadAudio, BadCodes) as error:
+            except (BadAudio, BadPicture, BadCodes) as error:
                 if bad is Bad.REFUSE or len(jobs) == 1:
                     raise
                 log.debug("skipped: %s", error)
-                reason = error.reason if isinstance(error, BadAudio) else str(error).removeprefix(job.source)
+                bare = str(error).removeprefix(job.source)
+                reason = bare if isinstance(error, BadCodes) else error.reason
                 skipped.append(Skipped(job.source, reason.strip(), str(error)))
     return Report(len(jobs) - len(skipped), tuple(skipped))

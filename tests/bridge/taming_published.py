@@ -181,6 +181,10 @@ def _stages() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return first, {f"cond_stage_model.{n}": values("other." + n, s) for n, s in vqgan(TINY).items()}
 
 
+def without(tensors: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: tensor for name, tensor in tensors.items() if name not in names}
+
+
 def write(path: Path, tensors: dict[str, Tensor], **more: Any) -> Path:
     torch.save({"epoch": 3, "global_step": 9, "state_dict": tensors} | more, path)
     return path

@@ -20,8 +20,19 @@ from speechvq.prior.gpt import GPTPrior
 from speechvq.prior.gpt_settings import Reading
 from speechvq.prior.orders import order
 
-from .taming_published import TINY, filled, gpt, masks, net2net, transformer, vqgan, write, write_yaml
-from .test_taming import there_and_back, without
+from .taming_published import (
+    TINY,
+    filled,
+    gpt,
+    masks,
+    net2net,
+    transformer,
+    vqgan,
+    without,
+    write,
+    write_yaml,
+)
+from .test_taming import there_and_back
 
 CLASS = {"target": "taming.modules.util.Labelator", "params": {"n_classes": 10}}
 COORDINATES = {"target": "taming.modules.misc.coord.CoordStage", "params": {"n_embed": 60, "down_factor": 2}}

@@ -46,11 +46,13 @@ def vizdoom(found: dict) -> list[str]:
     """Frames of a game."""
     names = {"warm": "warm-up alone", "plain": "went on without a critic", "critic": "went on with a critic"}
     told = [("depth", "depth correlation"), ("classes", "mean IoU")]
+    steps = ", ".join(f"{name} {count}" for name, count in found["steps"].items())
     lines = [
         "## Frames of a game: `recipes/images/vizdoom.sh`",
         "",
         f"VQGAN, 64 x 64 pixels as 16 x 16 codes out of 512; {found['frames']} test frames. The Frechet "
-        "distance is of EfficientNet-Lite0 features and cannot be compared with an Inception FID.",
+        "distance is of EfficientNet-Lite0 features and cannot be compared with an Inception FID. Steps of "
+        f"training: {steps} (plain and critic go on from warm).",
         "",
         "| codec | Frechet | PSNR dB | SSIM | perceptual |",
         "|---|---|---|---|---|",

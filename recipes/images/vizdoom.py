@@ -119,12 +119,19 @@ def free(runs: Path, data: PictureData, out: Path) -> dict[str, float]:
     return {"Frechet": frechet_distance(moments(picture_features(made)), wanted)}
 
 
+def steps(runs: Path) -> dict[str, int]:
+    """How many steps each model was trained."""
+    logs = {path.parent.name: path.read_text().splitlines() for path in sorted(runs.glob("*/log.jsonl"))}
+    return {name: max(json.loads(line)["step"] for line in lines) for name, lines in logs.items()}
+
+
 def main(runs: Path, root: str, out: Path) -> None:
     """Everything, to ``out/figures.json`` and sheets."""
     out.mkdir(parents=True, exist_ok=True)
     corpus = open_corpus({"root": root})
     train, test = corpus.split("train", hop=4, still=True), corpus.split("test", hop=4)
-    found: dict[str, object] = {"frames": FRAMES, "reconstructions": reconstructions(runs, test, out)}
+    found: dict[str, object] = {"frames": FRAMES, "steps": steps(runs)}
+    found["reconstructions"] = reconstructions(runs, test, out)
     classes = len(corpus.names["segmentation"])
     deep, things = (learn(train, kind, n, steps=500) for kind, n in (("depth", 1), ("segmentation", classes)))
     found["depth correlation"] = told(runs, "depth", "depth", test, deep, out)

@@ -99,3 +99,23 @@ def test_refusals_are_sentences(prior: Path, tiny_codec: Path, tmp_path: Path, c
     (tmp_path / "there.wav").write_bytes(b"mine")
     assert ask(prior, tiny_codec, tmp_path / "there.wav") == 2
     assert (tmp_path / "there.wav").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--size 8",
+        "--grid 2",
+        "--label a",
+        "--told depth=a.png",
+        "--told-codec depth=a",
+        "--rows 1",
+        "--sheet",
+    ],
+)
+def test_what_is_of_pictures_is_left_out(tiny_codec: Path, tmp_path: Path, capsys, flags: str):
+    PRIORS["wavenet"](32, size=SIZES["wavenet"]).save_pretrained(tmp_path / "prior")
+    assert ask(tmp_path / "prior", tiny_codec, tmp_path / "no.wav", *flags.split()) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{flags.split()[0]} is for pictures, and this codec is of speech; leave it out" in said
+    assert not (tmp_path / "no.wav").exists()

@@ -1,4 +1,7 @@
-"""``speechvq encode``, ``decode`` and ``convert``: recordings to codes, codes to voices, and both."""
+"""``speechvq encode``, ``decode`` and ``convert``: recordings to codes, codes to voices, and both.
+
+With a codec of pictures, ``encode`` and ``decode`` take pictures in place of recordings.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -64,14 +67,22 @@ def encode(
     force: Force = False,
     device: Device = "cpu",
 ) -> None:
-    """Turn recordings into code files (.svq)."""
-    from speechvq.serve.files import encode_file
-    from speechvq.speech.audio import AUDIO_SUFFIXES
+    """Turn recordings, or pictures, into code files (.svq)."""
     from speechvq.store.codes import SUFFIX
 
-    jobs = plan(source, target, suffixes=AUDIO_SUFFIXES, suffix=SUFFIX, force=force, resume=resume)
+    if _of_pictures(codec):
+        from speechvq.image.files import SUFFIXES
+        from speechvq.serve.pictures import encode_picture
+
+        work, known = encode_picture, SUFFIXES
+    else:
+        from speechvq.serve.files import encode_file
+        from speechvq.speech.audio import AUDIO_SUFFIXES
+
+        work, known = encode_file, AUDIO_SUFFIXES
+    jobs = plan(source, target, suffixes=known, suffix=SUFFIX, force=force, resume=resume)
     loaded = load_codec(codec, device)
-    _run(jobs, partial(encode_file, loaded, force=force), bad, "encoding")
+    _run(jobs, partial(work, loaded, force=force), bad, "encoding")
 
 
 def decode(
@@ -89,14 +100,20 @@ def decode(
     top_k: TopK = None,
     device: Device = "cpu",
 ) -> None:
-    """Speak code files in a voice."""
+    """Speak code files in a voice, or turn them back into pictures."""
     from speechvq.serve.files import decode_file
     from speechvq.store.codes import SUFFIX
 
-    jobs = plan(source, target, suffixes=(SUFFIX,), suffix=".wav", force=force, resume=resume)
+    suffix = ".png" if _of_pictures(codec) else ".wav"
+    jobs = plan(source, target, suffixes=(SUFFIX,), suffix=suffix, force=force, resume=resume)
     loaded = load_codec(codec, device)
     voice = choose_voice(loaded, speaker, speaker_reference, seed, temperature=temperature, top_k=top_k)
-    _run(jobs, partial(decode_file, loaded, voice=voice, force=force), bad, "decoding")
+    if loaded.room == "image":
+        from speechvq.serve.pictures import decode_picture
+
+        _run(jobs, partial(decode_picture, loaded, force=force), bad, "decoding")
+    else:
+        _run(jobs, partial(decode_file, loaded, voice=voice, force=force), bad, "decoding")
 
 
 def convert(
@@ -119,6 +136,8 @@ def convert(
     """Speak recordings in another voice."""
     if lag is not None and not live:
         raise BadSetting("--lag is of live conversion; give --live as well, or leave it out")
+    if _of_pictures(codec):
+        raise BadSetting("convert speaks recordings, and this codec is of pictures; use encode and decode")
     how = {"temperature": temperature, "top_k": top_k}
     if live:
         if resume or bad is not Bad.REPORT:
@@ -137,6 +156,13 @@ def convert(
     loaded = load_codec(codec, device)
     voice = choose_voice(loaded, speaker, speaker_reference, seed, **how)
     _run(jobs, partial(convert_file, loaded, voice=voice, force=force), bad, "converting")
+
+
+def _of_pictures(codec: str | None) -> bool:
+    """Whether the codec in a folder is one of pictures; the shipped one is not."""
+    from speechvq.store.weights import load_config
+
+    return codec is not None and load_config(codec).get("room") == "image"
 
 
 def _run(jobs: Sequence[Job], work: Callable[[str, str], None], bad: Bad, label: str) -> None:

@@ -166,7 +166,9 @@ struct Guesser {
         for (int64_t l = 0; l < L; l++) sheet.where[l] = job.time % net.lengths[l];
         int64_t bold = job.forced ? CHUNK : BOLD;
         for (int64_t t = 0; t < T;) {
-            const int64_t left = job.hop - t % job.hop, count = least(bold, left);
+            // Conditions last to the end of the hop; what is left of it is taken in even parts.
+            const int64_t left = job.hop - t % job.hop, parts = (left + bold - 1) / bold;
+            const int64_t count = (left + parts - 1) / parts;
             if (left == job.hop)
                 for (int64_t part = 0; part < 2 * L; part++)
                     std::memcpy(sheet.conditions + part * net.G,

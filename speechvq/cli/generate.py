@@ -46,7 +46,12 @@ Temperature = Annotated[float, typer.Option("--temperature", min=0, help="Below 
 TopK = Annotated[int, typer.Option("--top-k", min=0, help="Draw among the k likeliest codes; 0 for all.")]
 TopP = Annotated[float, typer.Option("--top-p", help="Draw among the likeliest that hold this share.")]
 Guidance = Annotated[
-    float, typer.Option("--guidance", min=0, help="Above 1 sounds more like the speaker than anybody does.")
+    float,
+    typer.Option(
+        "--guidance",
+        min=0,
+        help="Above 1 is more like the speaker, or what is told, than anything heard or seen.",
+    ),
 ]
 Penalty = Annotated[float, typer.Option("--penalty", help="How much less likely a recent code becomes.")]
 MaxRun = Annotated[

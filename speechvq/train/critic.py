@@ -152,7 +152,7 @@ def build_objective(spec: Mapping[str, Any], codec: Codec) -> Objective:
     )
     if name == "critic":
         adversary = settings(Adversary, values, "the objective 'critic'")
-        return CriticObjective(own, _critic(adversary), adversary)
+        return CriticObjective(own, _critic(adversary, codec), adversary)
     if name != "codec":
         raise UnknownName("objective", name, ["codec", "critic"])
     if values:
@@ -160,9 +160,15 @@ def build_objective(spec: Mapping[str, Any], codec: Codec) -> Objective:
     return own
 
 
-def _critic(adversary: Adversary) -> nn.Module:
+def _critic(adversary: Adversary, codec: Codec) -> nn.Module:
     if adversary.critic == "sound":
         return Critic(adversary.width)
+    # Said before the first step, for the critic sees nothing before its own.
+    if (colours := getattr(codec.encoder, "colours", adversary.channels)) != adversary.channels:
+        raise BadSetting(
+            f"the critic is of pictures with {adversary.channels} channels, and the codec's have {colours}; "
+            f"give objective.channels={colours}"
+        )
     return PatchCritic(
         adversary.layers, channels=adversary.channels, width=adversary.width, norm=adversary.norm
     )

@@ -219,6 +219,13 @@ def test_a_critic_of_pictures_weighs_as_much_as_the_reconstruction():
     assert all(p.grad is not None for p in objective.critic.parameters())
 
 
+def test_a_critic_of_other_pictures_is_refused_before_the_first_step():
+    spec = {"name": "critic", "critic": "patch", "layers": 1, "start_step": 5000}
+    with pytest.raises(BadSetting, match=r"give objective\.channels=3"):
+        build_objective(spec | {"channels": 1}, picture_codec())
+    assert isinstance(build_objective(spec, picture_codec()), CriticObjective)
+
+
 def test_a_decoder_without_a_last_layer_cannot_be_weighed():
     with pytest.raises(BadSetting, match="adaptive=false"):
         build_objective({"name": "critic", "adaptive": True}, codec())

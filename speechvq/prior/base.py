@@ -65,6 +65,11 @@ class Prior(nn.Module, ABC):
             count: how many.
         """
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether `generate` takes a prefix, as it does unless a prior writes in an order of its own."""
+        return True
+
     def check(self, fingerprint: str, *, source: str | Path = "the prior") -> None:
         """Raise `BadCodes` if it was trained on the codes of another codec than the one with this."""
         if self.codec and self.codec != fingerprint:

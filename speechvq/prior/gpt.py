@@ -134,7 +134,7 @@ class GPTPrior(Prior):
                 "this prior was never trained without its condition, so it cannot be guided away from that; "
                 "leave the guidance at 1, or train one that is told something with reading.blind=0.1"
             )
-        if prefix is not None and self.reading.order != "raster":
+        if prefix is not None and not self.goes_on:
             raise BadSetting(f"in the order {self.reading.order} no codes are first; leave the prefix out")
         windows = self._windows(tuple(grid))
         given = given_tokens(self.alphabet, prefix, windows.grid, count, device=device)
@@ -144,6 +144,11 @@ class GPTPrior(Prior):
             reader = SlidingReader(reader.begin, windows, num_codebooks=self.num_codebooks)
             codes = write_row(reader, self.alphabet, windows.grid, sampling, steering=steering, given=given)
         return Codes(_placed(codes.indices, order(self.reading.order, windows.grid).argsort()))
+
+    @property
+    def goes_on(self) -> bool:
+        """See `Prior.goes_on`."""
+        return self.reading.order == "raster"
 
     def _windows(self, grid: tuple[int, ...]) -> Windows:
         windows = Windows.over(grid, self.reading.window)

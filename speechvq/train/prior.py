@@ -144,7 +144,7 @@ def _given(name: str, other: Codec | None, corpus: Any) -> dict[str, Any]:
 
 
 def _dreams(codec: Codec, show: Any, prior: nn.Module, batch: Batch, *, most: int = 4) -> list[Any]:
-    """New codes on the batch's grid, and its own gone on with after half of it; made by the codec."""
+    """New codes on the batch's grid and, where the prior can, its own gone on with after half of it."""
     assert isinstance(prior, Prior)
     codes = Codes(batch.signal[:most], None if batch.mask is None else batch.mask[:most])
     condition, count = {n: values[:most] for n, values in batch.condition.items()}, len(codes.indices)
@@ -160,7 +160,7 @@ def _dreams(codec: Codec, show: Any, prior: nn.Module, batch: Batch, *, most: in
     least = (
         grid[0] if codes.mask is None else int(codes.mask.any(tuple(range(2, codes.mask.dim()))).sum(1).min())
     )
-    if least > 1:
+    if least > 1 and prior.goes_on:
         half = Codes(codes.indices[:, :, : least // 2])
         gone_on = prior.generate((least, *grid[1:]), condition, prefix=half, count=count)
         shown += show(codec, gone_on, voice, name="gone-on")

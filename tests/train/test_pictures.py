@@ -66,6 +66,16 @@ def test_a_prior_of_pictures_learns_what_it_is_told(of_prior, picture_codec, run
     assert tuple(names[prior.spec["name"]]) in (("near", "far"), ("depth", "label"))
 
 
+def test_a_prior_with_an_order_of_its_own_is_shown_without_going_on(of_pictures, picture_codec, runs):
+    prior = {"name": "gpt", "size": "tiny", "reading": {"order": "spiral-out"}}
+    model = {"codec": str(picture_codec), "prior": prior}
+    folder = train(runs.having(of_pictures, model=model, runtime__steps=1, runtime__board_every=1))
+    events = EventAccumulator(str(folder / "board"))
+    events.Reload()
+    assert events.Tags()["images"] == ["made-up/pictures"]
+    assert not Prior.from_pretrained(folder / "prior").goes_on
+
+
 def test_codes_are_those_of_each_picture_and_its_depth(pictures, picture_codec):
     """The slow twin: picture by picture from the arrays on disk."""
     corpus, codec = open_corpus({"root": str(pictures), "flip": True}), Codec.from_pretrained(picture_codec)

@@ -109,7 +109,13 @@ class ConvEncoder(Encoder):
             signal = torch.where(mask[:, None], signal, 0)
         bottom, right = (-side % self.hop for side in signal.shape[2:])
         signal = F.pad(signal, (0, right, 0, bottom), mode="replicate") if bottom or right else signal
-        return self.norm(self.layers(signal.contiguous(memory_format=torch.channels_last)))
+        vectors = self.layers(signal.contiguous(memory_format=torch.channels_last))
+        if mask is None or isinstance(self.norm, nn.Identity):
+            return self.norm(vectors)
+        # The statistics are of vectors that are there, and say nothing of how much is masked beside them.
+        vectors, valid = vectors.movedim(1, 3).clone(), self.code_mask(mask)
+        vectors[valid] = self.norm(vectors[valid].T[None, :, :, None])[0, :, :, 0].T
+        return vectors.movedim(3, 1)
 
     def grid(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """Codes of a picture of ``size`` (H, W); one begun counts whole."""

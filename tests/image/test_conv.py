@@ -98,6 +98,20 @@ def test_standardised_vectors_have_unit_variance_and_no_more_parameters():
     assert torch.allclose(vectors, by_hand, atol=1e-4)
 
 
+def test_what_is_masked_is_not_in_the_statistics_of_standardised_vectors():
+    encoder = ConvEncoder(8, colours=1, size="tiny", standardise=True)
+    picture, mask = pictures(2, 1, 16, 16), torch.ones(2, 16, 16, dtype=torch.bool)
+    mask[1, 8:] = False
+    vectors = encoder(picture, mask)
+    valid = vectors.movedim(1, 3)[encoder.code_mask(mask)]
+    assert torch.allclose(valid.mean(0), torch.zeros(8), atol=1e-5)
+    twin = encoder.layers(torch.where(mask[:, None], picture, 0)).movedim(1, 3)[encoder.code_mask(mask)]
+    by_hand = (twin - twin.mean(0)) / (twin.var(0, unbiased=False) + 1e-5).sqrt()
+    assert torch.allclose(valid, by_hand, atol=1e-4)
+    encoder.eval()
+    assert torch.allclose(encoder(picture, mask)[0], encoder(picture)[0], atol=1e-5)
+
+
 def test_sides_that_the_hop_does_not_divide_are_continued_and_cut_off_again():
     codec, picture = small().eval(), pictures(2, 1, 30, 27)
     by_hand = torch.cat([picture, picture[..., -1:, :], picture[..., -1:, :]], 2)

@@ -18,7 +18,8 @@ def fashion(found: dict) -> list[str]:
         "## Fashion-MNIST: `recipes/images/fashion.sh`",
         "",
         f"Upper bounds of bits per dimension over {found['pictures']} test pictures of 28 x 28 grey levels; "
-        "the same encoder, decoder, likelihood (mixture of logistics), data, steps and batch for all.",
+        "the same encoder, decoder, likelihood (mixture of logistics), data, batch and "
+        f"{found['steps']} steps for all. The VQ-VAE's weights are averaged over its last steps.",
         "",
         "| latents | bits per dimension |",
         "|---|---|",

@@ -29,14 +29,15 @@ from speechvq.score.picture_features import picture_features
 from speechvq.score.pictures import depth_correlation, frechet_distance, moments, overlap, psnr, ssim
 from speechvq.store.atomic import atomic
 
-FRAMES, MADE, TOGETHER = 400, 64, 32
+FRAMES, MADE, TOGETHER = 384, 64, 32
 SAMPLING = Sampling(top_k=100)
 
 
 def frames(data: PictureData, count: int) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    """The first ``count`` frames and what goes with them, some at a time."""
-    for first in range(0, min(count, len(data)), TOGETHER):
-        batch = data.collate([data[0, i] for i in range(first, min(first + TOGETHER, count, len(data)))])
+    """``count`` frames, spread over all games, and what goes with them, some at a time."""
+    rows = [i * len(data) // count for i in range(count)]
+    for first in range(0, count, TOGETHER):
+        batch = data.collate([data[0, i] for i in rows[first : first + TOGETHER]])
         yield batch.signal, batch.condition
 
 

@@ -4,7 +4,9 @@ For data that is small enough to be decoded once and is then read at random many
 maps, class labels, actions. The files are memory maps, so that a worker reads only what it is asked for.
 """
 
+import errno
 import json
+import os
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -135,6 +137,7 @@ def write_arrays(
                 opened[split][name] = np.lib.format.open_memmap(
                     folder / file, mode="w+", dtype=np.dtype(kinds[name].dtype), shape=shape
                 )
+                _claim(folder / file)
         yield opened
         for array in (array for part in opened.values() for array in part.values()):
             array.flush()  # pyright: ignore[reportAttributeAccessIssue] (a memory map)
@@ -154,6 +157,17 @@ def _files(folder: Path) -> list[Path]:
         return [folder / file for part in read_arrays(folder).files.values() for file in part.values()]
     except BadManifest:
         return []
+
+
+def _claim(path: Path) -> None:
+    """Have the file's space now: where a map is written and the disk is full, the process is killed."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # file systems that cannot
+                    raise
 
 
 def _remove(paths: list[Path]) -> None:

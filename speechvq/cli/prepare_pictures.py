@@ -20,6 +20,7 @@ Root = Annotated[Path, typer.Argument(metavar="ROOT", help="Where the files lie.
 Out = Annotated[
     Path, typer.Option("--out", metavar="FOLDER", help="Where the store goes: data.root of a run.")
 ]
+MOST = 4096  # pixels a side
 Share = Annotated[float, typer.Option(min=0, max=0.9, help="Share held out.")]
 Side = Annotated[str, typer.Option("--size", metavar="N|WxH", help="Pixels a side, or width x height.")]
 
@@ -107,12 +108,15 @@ def read_size(text: str) -> tuple[int, int]:
     """``64`` or ``128x96``, width first, as (height, width).
 
     Raises:
-        BadSetting: it is neither.
+        BadSetting: it is neither, or has a side of more than 4096 pixels.
     """
     match = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", text.strip().lower())
     if match is None:
         raise BadSetting(f"--size {text} is not a size; give pixels a side (64), or width x height (128x96)")
-    return int(match[2] or match[1]), int(match[1])
+    height, width = int(match[2] or match[1]), int(match[1])
+    if max(height, width) > MOST:
+        raise BadSetting(f"--size {text} is too large; give at most {MOST} pixels a side")
+    return height, width
 
 
 def _tell(store: "ArrayStore") -> None:

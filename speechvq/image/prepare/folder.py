@@ -4,6 +4,7 @@
 come by.
 """
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from speechvq.store.arrays import INDEX, Arrays, ArrayStore, Kind, read_arrays, 
 from speechvq.store.atomic import refuse
 from speechvq.store.manifest import SPLITS
 
-BLOCK = 512  # pictures in memory at a time
+MEMORY = 2**28  # bytes of pictures in memory at a time, and of one at least
 
 
 def pictures(
@@ -64,8 +65,9 @@ def pictures(
 
 def _decoded(rows: FolderRows) -> Iterator[Arrays | BadPicture]:
     """Every row in order, decoded by several threads."""
+    block = max(1, MEMORY // (rows.channels * math.prod(rows.frame.size)))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for some in batched(range(len(rows)), BLOCK):
+        for some in batched(range(len(rows)), block):
             yield from pool.map(rows.attempt, some)
 
 

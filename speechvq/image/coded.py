@@ -17,14 +17,15 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from speechvq.codec import Batch, Codec
-from speechvq.errors import BadSetting
-from speechvq.image.data import PictureCorpus, PictureData
-from speechvq.image.views import view
+from speechvq.errors import BadSetting, UnknownName
+from speechvq.image.data import MAPS, PictureCorpus, PictureData
+from speechvq.image.views import VIEWS, view
 from speechvq.store.arrays import INDEX
 from speechvq.store.atomic import atomic
 
 log = logging.getLogger(__name__)
 TOGETHER = 32  # pictures that are encoded at a time
+NUMBERS = ("label", "action")  # what is told as it is
 
 type Row = dict[str, Tensor]
 
@@ -71,13 +72,10 @@ def open_codes(
         device: where to encode.
 
     Raises:
-        BadSetting: the pictures come without what is to be told.
+        BadSetting: the pictures come without what is to be told, or have other channels than a codec sees.
+        UnknownName: there is no view of a name in ``told``.
     """
-    if missing := [name for name, other in told.items() if other is None and name not in corpus.conditions]:
-        there = ", ".join(corpus.conditions) or "nothing else"
-        raise BadSetting(f"these pictures have no {missing[0]}; they have {there}")
-    if told and corpus.settings.view != "picture":
-        raise BadSetting("what a prior is told comes beside pictures; leave data.view out")
+    _check(corpus, codec, told)
     codecs = {"": codec} | {name: other for name, other in told.items() if other is not None}
     for one in codecs.values():
         one.to(device)
@@ -87,6 +85,41 @@ def open_codes(
         rows = {name: _rows(corpus, data, name, split, codecs.get(name), device) for name in ("", *told)}
         found[split] = CodedPictures(rows.pop(""), rows)
     return found
+
+
+def _check(corpus: PictureCorpus, codec: Codec, told: Mapping[str, Codec | None]) -> None:
+    """That the pictures, and the views of them that are told, are such as the codecs see."""
+    if told and corpus.settings.view != "picture":
+        raise BadSetting("what a prior is told comes beside pictures; leave data.view out")
+    _seen("data.root", codec, corpus.settings.view, corpus)
+    for name, other in told.items():
+        given = name in corpus.conditions
+        if other is not None and name not in NUMBERS:
+            if name not in VIEWS:
+                raise UnknownName("view of pictures", name, list(VIEWS))
+            if name in MAPS and not given:
+                raise BadSetting(f"these pictures have no {name}; they have {_there(corpus)}")
+            _seen(f"model.told.{name}", other, name, corpus)
+        elif other is not None:
+            raise BadSetting(f"{name} is a number, which needs no codec; give model.told.{name}=null")
+        elif name in VIEWS:
+            raise BadSetting(f"whose codes of {name}? give model.told.{name}=FOLDER, its finished codec")
+        elif not given:
+            raise BadSetting(f"these pictures have no {name}; they have {_there(corpus)}")
+
+
+def _seen(setting: str, codec: Codec, name: str, corpus: PictureCorpus) -> None:
+    """That a codec sees as many channels as the view has; of a segmentation it may know more classes."""
+    sees, has = getattr(codec.encoder, "colours", None), corpus.colours_of(name)
+    if sees is None:
+        raise BadSetting(f"the codec for {setting} sees another codec's codes, and no pictures")
+    if has != sees and not (name == "segmentation" and has < sees):
+        more = "; data.channels changes that of pictures" if name in ("picture", "low") else ""
+        raise BadSetting(f"{setting}: the {name} has {has} channels, and its codec sees {sees}{more}")
+
+
+def _there(corpus: PictureCorpus) -> str:
+    return ", ".join(corpus.conditions) or "nothing else"
 
 
 def _rows(

@@ -103,9 +103,13 @@ class PictureCorpus:
 
     @property
     def colours(self) -> int:
-        """Channels of the view: of a segmentation as many as there are classes."""
+        """Channels of the view that is looked at."""
+        return self.colours_of(self.settings.view)
+
+    def colours_of(self, view: str) -> int:
+        """Channels of a view: of a segmentation as many as there are classes."""
         known = {"depth": 1, "edges": 1, "segmentation": len(self.names.get("segmentation", ()))}
-        return known.get(self.settings.view, self.channels)
+        return known.get(view, self.channels)
 
     @property
     def classes(self) -> tuple[str, ...]:

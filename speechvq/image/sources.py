@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from speechvq.errors import BadManifest
-from speechvq.image.files import Frame, Size
+from speechvq.image.files import MODES, Frame, Size
 from speechvq.image.folder import FolderSource
 from speechvq.store.arrays import INDEX, Arrays, read_arrays
 
@@ -61,6 +61,20 @@ class StoreSource:
         self.kinds = tuple(first)
         _, self.channels, height, width = first["picture"].shape
         self.size = (height, width)
+        for split in self.counts:
+            for name, array in self.store.arrays(split).items():
+                self._check(name, array, (height, width), f"{name} of {split} in {root}")
+
+    def _check(self, name: str, array: np.ndarray, size: Size, what: str) -> None:
+        """That maps are of the pictures' size, and numbers within their names."""
+        planes = {"picture": (self.channels, *size), "depth": (1, *size), "segmentation": size}
+        shape = planes.get(name, () if name in ("label", "action") else array.shape[1:])
+        if array.shape[1:] != shape or (name == "picture" and self.channels not in MODES):
+            raise BadManifest(f"{what}: arrays of {array.shape[1:]} do not belong to pictures of {size}")
+        if name in ("label", "action") and len(array):
+            known, least, most = len(self.names.get(name, ())), array.min(), array.max()
+            if array.dtype.kind not in "iu" or least < 0 or (known and most >= known):
+                raise BadManifest(f"{what}: {least} to {most}, of {known} names; make the folder anew")
 
     def rows(self, split: str, frame: Frame, *, channels: int, cache: float) -> Rows:
         """See `Source`: as they lie, from memory maps (what is read often stays in memory by itself)."""

@@ -24,7 +24,8 @@ from speechvq.train.contrast import contrast_of
 from speechvq.train.objective import CodecObjective, Objective, Outcome, detached
 from speechvq.train.schedule import Optimiser
 
-CRITICS = ("sound", "patch")
+CRITICS = {"sound": "speech", "patch": "image"}
+"""Each critic and the room whose codecs it criticises."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Adversary:
     critic: str = "sound"  # sound, or patch for pictures
     width: int = 16  # channels of the critics' first layers; 32 in the papers on sound, 64 on pictures
     layers: int = 3  # of a patch critic: it sees 16, 34, 70 pixels with 1, 2, 3
-    channels: int = 3  # of the pictures that a patch critic sees
+    channels: int = 3  # of the pictures that a patch critic sees; "auto" in a spec: as the codec
     norm: str = "batch"  # of a patch critic: batch or act
     kind: str = "hinge"  # hinge, squares or vanilla
     start_step: int = 0  # the critic learns and is heard from this step on
@@ -151,6 +152,8 @@ def build_objective(spec: Mapping[str, Any], codec: Codec) -> Objective:
         codec, freeze=tuple(spec.get("freeze") or ()), contrast=contrast_of(spec.get("contrast"))
     )
     if name == "critic":
+        if values.get("channels") == "auto":
+            values["channels"] = getattr(codec.encoder, "colours", Adversary.channels)
         adversary = settings(Adversary, values, "the objective 'critic'")
         return CriticObjective(own, _critic(adversary, codec), adversary)
     if name != "codec":
@@ -161,9 +164,15 @@ def build_objective(spec: Mapping[str, Any], codec: Codec) -> Objective:
 
 
 def _critic(adversary: Adversary, codec: Codec) -> nn.Module:
+    # Said before the first step, for the critic sees nothing before its own.
+    if codec.room != CRITICS[adversary.critic]:
+        fit = [f"objective.critic={name}" for name, room in CRITICS.items() if room == codec.room]
+        raise BadSetting(
+            f"the critic {adversary.critic!r} is for codecs of {CRITICS[adversary.critic]}, and this one is "
+            f"of {codec.room}; give {' or '.join([*fit, 'objective.name=codec'])}"
+        )
     if adversary.critic == "sound":
         return Critic(adversary.width)
-    # Said before the first step, for the critic sees nothing before its own.
     if (colours := getattr(codec.encoder, "colours", adversary.channels)) != adversary.channels:
         raise BadSetting(
             f"the critic is of pictures with {adversary.channels} channels, and the codec's have {colours}; "

@@ -70,9 +70,11 @@ def open_prior(settings: Settings) -> Task:
         raise BadSetting(f"the model of a prior is its prior and a finished codec's folder, not {unknown[0]}")
     if not settings.model.get("codec"):
         raise BadSetting("whose codes? give model.codec=FOLDER, the folder of a finished codec")
-    codec = Codec.from_pretrained(Path(settings.model["codec"]))
-    folders = dict(settings.model.get("told") or {})
-    told = {name: folder and Codec.from_pretrained(Path(folder)) for name, folder in folders.items()}
+    codec = _finished(settings.model["codec"], settings.room)
+    folders = settings.model.get("told") or {}
+    if not isinstance(folders, Mapping):
+        raise BadSetting(f"model.told is {folders}; give model.told.NAME=FOLDER, or =null of a label")
+    told = {str(name): folder and _finished(folder, settings.room) for name, folder in folders.items()}
     corpus, board = room_data(settings)
     prior = build_prior(settings.model["prior"], codec, corpus, told)
     if getattr(prior, "labels", ()):
@@ -127,16 +129,32 @@ def build_prior(
     )
 
 
-def _classes(corpus: Any) -> list[str]:
-    if not getattr(corpus, "classes", ()):
+def _finished(folder: str | Path, room: str) -> Codec:
+    """The codec in a folder, if it is of the run's room."""
+    codec = Codec.from_pretrained(Path(folder))
+    if codec.room != room:
+        raise BadSetting(f"the codec in {folder} is of room {codec.room}, and this run of room {room}")
+    return codec
+
+
+def _classes(corpus: Any, name: str = "label") -> list[str]:
+    if not (found := getattr(corpus, "names", {}).get(name)):
+        there = getattr(corpus, "conditions", ())
+        if name != "label" and name not in there:
+            raise BadSetting(
+                f"the examples have no {name}; they have {', '.join(there) or 'nothing else'} "
+                f"(of a view, give the codec: model.told.{name}=FOLDER)"
+            )
+        if name != "label":
+            raise BadSetting(f"whose codes of {name}? give model.told.{name}=FOLDER, its finished codec")
         raise BadSetting("this data has no classes to tell the prior; leave labels out")
-    return list(corpus.classes)
+    return list(found)
 
 
 def _given(name: str, other: Codec | None, corpus: Any) -> dict[str, Any]:
     """A condition of the GPT prior, see `speechvq.prior.conditions.Given`."""
     if other is None:
-        names = _classes(corpus)
+        names = _classes(corpus, name)
         return {"name": name, "kind": "label", "size": len(names), "names": names}
     quantizer = other.quantizer
     sizes = {"size": quantizer.codebook_size, "num_codebooks": quantizer.num_codebooks}

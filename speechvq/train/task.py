@@ -95,7 +95,7 @@ def codec_config(settings: Settings, corpus: Any) -> dict[str, Any]:
     """The configuration of `Codec.build`; ``speakers: auto`` and ``colours: auto`` become the corpus's.
 
     Raises:
-        BadSetting: the model has no encoder or no decoder.
+        BadSetting: the model has no encoder or no decoder, or sees other pictures.
     """
     if missing := {"encoder", "decoder"} - set(settings.model):
         raise BadSetting(f"the model has no {', '.join(sorted(missing))}; choose one with model=NAME")
@@ -105,6 +105,11 @@ def codec_config(settings: Settings, corpus: Any) -> dict[str, Any]:
             if part.get(name) == "auto":
                 found = getattr(corpus, name)
                 part[name] = found if isinstance(found, int) else list(found)
+        if (colours := part.get("colours")) not in (None, getattr(corpus, "colours", colours)):
+            raise BadSetting(
+                f"the model sees {colours} channels, and the pictures have {corpus.colours}; give "
+                "model.encoder.colours=auto model.decoder.colours=auto"
+            )
     quantizer = settings.quantizer
     rooms = {"room": settings.room, "rate": settings.rate}
     return rooms | {"encoder": encoder, "quantizer": quantizer, "decoder": decoder}

@@ -32,10 +32,12 @@ def demo(
     codec: CodecFolder = None,
 ) -> None:
     """Speak bundled recordings in every voice; makes a page to listen to. A former demo is replaced."""
-    if codec is None:
-        from speechvq.store.weights import shipped
+    from speechvq.store.weights import load_config, shipped
 
+    if codec is None:
         codec = str(shipped())
+    elif (room := load_config(codec).get("room", "speech")) != "speech":
+        raise BadSetting(f"the demo speaks, and the codec in {codec} is of room {room}; give one of speech")
     manifest = Path(codec) / "examples" / "examples.jsonl"
     if not manifest.is_file():
         raise BadManifest(f"this codec comes without recordings for a demo: there is no {manifest}")

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from speechvq.cli import score_prior, score_units
 from speechvq.cli.options import CodecFolder, Device, Force, load_codec
+from speechvq.errors import BadSetting
 
 Manifest = Annotated[
     Path, typer.Argument(metavar="MANIFEST", help="Recordings: those of split test are converted.")
@@ -55,16 +56,11 @@ def conversion(
     from speechvq.score.conversion import score_conversion
     from speechvq.store.manifest import read_manifest
 
-    entries = read_manifest(manifest)
+    entries, loaded = read_manifest(manifest), load_codec(codec, device)
+    if loaded.room != "speech":
+        raise BadSetting(f"conversion is of voices, and this codec is of room {loaded.room}")
     scores = score_conversion(
-        entries,
-        load_codec(codec, device),
-        speaker or None,
-        out,
-        limit=limit or None,
-        seed=seed,
-        force=force,
-        jobs=jobs,
+        entries, loaded, speaker or None, out, limit=limit or None, seed=seed, force=force, jobs=jobs
     )
     console = Console()
     console.print(scores.table())

@@ -69,7 +69,7 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
         optimiser.step()
         if step % 50 == 0:
-            bar.set_postfix(loss=f"{float(loss):.4f}")
+            bar.set_postfix(loss=f"{float(loss.detach()):.4f}")
     with atomic(asked.out) as temporary:
         save_file(model.state_dict(), temporary)
 

@@ -23,8 +23,8 @@ from speechvq.prior import Prior
 from speechvq.score.prior import code_streams, score_prior
 from speechvq.score.streams import Stream
 from speechvq.serve.babble import Wish, babble
-from speechvq.speech.data import SpeechDataSettings
 from speechvq.speech.coded import hear
+from speechvq.speech.data import SpeechDataSettings
 from speechvq.store.atomic import atomic
 from speechvq.store.manifest import Entry, read_manifest
 from speechvq.train import train

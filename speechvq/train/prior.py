@@ -119,6 +119,8 @@ def build_prior(
     if values.get("labels") == "auto":
         values["labels"] = _classes(corpus)
     if told and "labels" not in values:
+        if values.get("given"):
+            raise BadSetting("say what the prior is told in model.told or in model.prior.given, not in both")
         values["given"] = [_given(name, other, corpus) for name, other in told.items()]
     quantizer = codec.quantizer
     return PRIORS.build(

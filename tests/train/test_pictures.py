@@ -119,5 +119,9 @@ def test_what_cannot_be_told_is_said(of_pictures, picture_codec, runs):
     told = {"codec": str(picture_codec), "prior": {"name": "gpt", "size": "tiny"}, "told": {"action": None}}
     with pytest.raises(BadSetting, match=r"no action; they have label, depth, segmentation"):
         train(runs.having(of_pictures, model=told))
+    given = {"name": "coordinates", "size": 1024, "kind": "coordinates"}
+    both = told | {"told": {"label": None}, "prior": told["prior"] | {"given": [given]}}
+    with pytest.raises(BadSetting, match=r"not in both"):
+        train(runs.having(of_pictures, model=both))
     with pytest.raises(BadSetting, match=r"leave data.view out"):
         train(runs.having(of_pictures, model=told | {"told": {"label": None}}, data__view="depth"))

@@ -76,7 +76,7 @@ def load_config(folder: str | Path) -> dict[str, Any]:
         raise BadCheckpoint(f"{folder} is not a model folder: it has no {CONFIG}")
     try:
         config = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadCheckpoint(f"{path} is truncated or is not JSON ({error})") from error
     if not isinstance(config, dict):
         raise BadCheckpoint(f"{path} must hold one JSON object with the model's settings")

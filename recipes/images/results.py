@@ -93,17 +93,18 @@ def vizdoom(found: dict) -> list[str]:
     return lines
 
 
-def main(folder: Path, page: Path) -> None:
-    """Write the page and copy the sheets beside it."""
-    lines = ["# Pictures: what came out", ""]
-    pictures = page.parent / "pictures"
+def main(figures: Path, page: Path) -> None:
+    """Take the figures and sheets of one recipe, and write the page of all that were taken."""
+    name, pictures = figures.parent.name, page.parent / "pictures"
     pictures.mkdir(exist_ok=True)
-    for name, section in (("fashion", fashion), ("vizdoom", vizdoom)):
-        figures = folder / name / "figures.json"
-        if figures.is_file():
-            lines += [*section(json.loads(figures.read_text())), ""]
-            for sheet in (folder / name).glob("*.png"):
-                shutil.copyfile(sheet, pictures / f"{name}-{sheet.name}")
+    for file in figures.parent.glob("*.png"):
+        shutil.copyfile(file, pictures / f"{name}-{file.name}")
+    shutil.copyfile(figures, pictures / f"{name}.json")
+    lines = ["# Pictures: what came out", ""]
+    for section in (fashion, vizdoom):
+        taken = pictures / f"{section.__name__}.json"
+        if taken.is_file():
+            lines += [*section(json.loads(taken.read_text())), ""]
     with atomic(page) as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
 

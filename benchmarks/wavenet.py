@@ -12,8 +12,9 @@ time, which means something on an idle machine only.
 
 Bounds, measured in the same run: the weights that a sample needs over the speed at which this core reads
 as many bytes again and again, times the utterances that share them; and multiplications over those of a
-large float32 product. Layers whose past is known ahead let several samples share their weights, so a share
-can exceed 100 %; so can that of multiplications where matrix tiles do them in 16 bits.
+large float32 product. Layers whose past is known ahead let several samples share their weights, and one
+utterance in float32 is guessed ahead and checked many samples at a time, so a share can exceed 100 %; so
+can that of multiplications where matrix tiles do them in 16 bits.
 """
 
 import argparse

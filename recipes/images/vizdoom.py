@@ -45,7 +45,7 @@ def frames(data: PictureData, count: int) -> Iterator[tuple[Tensor, dict[str, Te
 def reconstructions(runs: Path, data: PictureData, out: Path) -> dict[str, dict[str, float]]:
     """Figures of each codec."""
     real = torch.cat([signal for signal, _ in frames(data, FRAMES)])
-    wanted, found, rows = moments(picture_features(real.split(TOGETHER))), {}, [real[:10]]
+    wanted, found, rows = moments(picture_features(real.split(TOGETHER))), {}, [real[:: FRAMES // 10][:10]]
     for name in ("warm", "plain", "critic"):
         codec = Codec.from_pretrained(runs / name / "codec")
         made = torch.cat([codec.decode(codec.encode(x)) for x in tqdm(real.split(TOGETHER), name)])
@@ -56,7 +56,7 @@ def reconstructions(runs: Path, data: PictureData, out: Path) -> dict[str, dict[
             "SSIM": float(ssim(made, real).mean()),
             "perceptual": float(distance),
         }
-        rows.append(made[:10])
+        rows.append(made[:: FRAMES // 10][:10])
     keep(torch.cat(rows), out / "reconstructions.png", columns=10)
     return found
 

@@ -151,17 +151,6 @@ def overlap(made: Tensor, real: Tensor, *, classes: int) -> Overlap:
     return Overlap((hit / union.masked_fill(union == 0, math.nan)).float(), float(hit.sum() / table.sum()))
 
 
-def bits_per_dim(nats: Tensor | float, values: int) -> Tensor:
-    """Nats of whole pictures as bits for each of their ``values`` (C x H x W).
-
-    Raises:
-        BadSetting: there are no values.
-    """
-    if values < 1:
-        raise BadSetting("a picture has at least one value")
-    return torch.as_tensor(nats, dtype=torch.float64) / (values * math.log(2))
-
-
 def _alike(made: Tensor, real: Tensor) -> None:
     if made.shape != real.shape or made.ndim < 3:
         raise BadSetting(f"{tuple(made.shape)} and {tuple(real.shape)} cannot be compared place by place")

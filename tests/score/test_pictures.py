@@ -9,15 +9,7 @@ import torch
 
 from speechvq.errors import BadSetting, MissingExtra
 from speechvq.score.picture_features import FEATURES, Features, picture_features
-from speechvq.score.pictures import (
-    bits_per_dim,
-    depth_correlation,
-    frechet_distance,
-    moments,
-    overlap,
-    psnr,
-    ssim,
-)
+from speechvq.score.pictures import depth_correlation, frechet_distance, moments, overlap, psnr, ssim
 
 
 def test_psnr_by_loop_and_by_hand():
@@ -119,14 +111,6 @@ def test_overlap_by_counting():
     for values in ((made, real, 3), (made, torch.full_like(real, -1), 6), (made - 1, real, 6)):
         with pytest.raises(BadSetting, match="class maps"):
             overlap(*values[:2], classes=values[2])
-
-
-def test_bits_of_a_uniform_picture():
-    """A picture of bytes about which nothing is known takes eight bits a value."""
-    assert float(bits_per_dim(3 * 4 * 4 * math.log(256), 3 * 4 * 4)) == pytest.approx(8)
-    assert bits_per_dim(torch.tensor([1.0, 2.0]), 7).tolist() == pytest.approx(
-        [1 / 7 / math.log(2), 2 / 7 / math.log(2)]
-    )
 
 
 def test_what_cannot_be_compared_is_a_sentence():

@@ -6,7 +6,6 @@ and, for what the paper leaves open, its published code. Every level but the las
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,8 +14,8 @@ from torch import Tensor, nn
 
 from speechvq.codec import DECODERS, ENCODERS, Batch, Decoder, Encoder, Reconstruction
 from speechvq.errors import BadSetting
+from speechvq.image.picture_loss import PictureLoss
 from speechvq.image.widths import Widths, widths_of
-from speechvq.losses.perceptual import Perceptual
 from speechvq.nets.resnet import AttnBlock, Downsample, ResBlock, Upsample, norm
 
 
@@ -102,26 +101,6 @@ class VQGANEncoder(Encoder):
         return height, width
 
 
-@dataclass(frozen=True)
-class PictureLoss:
-    """What the decoder is trained to, and the weights of it."""
-
-    kind: str = "picture"
-    """"picture", or "segmentation": the signal is one-hot over classes, the decoder says logits."""
-    pixels: float = 1.0
-    """Mean absolute difference of pictures, or the binary cross-entropy of segmentations."""
-    features: float = 1.0
-    """The perceptual distance of pictures."""
-    perceptual: Perceptual = Perceptual()
-    """Which perceptual distance."""
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("picture", "segmentation"):
-            raise BadSetting(f"the decoder makes a 'picture' or a 'segmentation', not a {self.kind!r}")
-        if not (self.pixels >= 0 and self.features >= 0):
-            raise BadSetting("the weights of pixels and features must be at least 0")
-
-
 @DECODERS.register("vqgan")
 class VQGANDecoder(Decoder):
     """Vectors (B, dim, h, w) to pictures (B, C, h * hop, w * hop), one-hot for segmentations."""
@@ -167,7 +146,7 @@ class VQGANDecoder(Decoder):
         return self.leave(F.silu(self.norm(x)))
 
     def reconstruct(self, vectors: Tensor, batch: Batch) -> Reconstruction:
-        """Losses "picture/l1", "picture/perceptual", or "picture/bce"; ``signal`` is not bounded.
+        """The losses of `PictureLoss`; ``signal`` is not bounded.
 
         Rows and columns of the batch that have no code of their own, fewer than a hop, cost nothing.
         """
@@ -180,15 +159,7 @@ class VQGANDecoder(Decoder):
         for row, (h, w) in enumerate(codes or ()):
             weight[row, :, h * self.hop :] = 0
             weight[row, :, :, w * self.hop :] = 0
-        if self.loss.kind == "segmentation":
-            cost = F.binary_cross_entropy_with_logits(made, (target > 0).float(), reduction="none")
-            return Reconstruction({"picture/bce": self.loss.pixels * _mean(cost, weight)}, made)
-        losses = {"picture/l1": self.loss.pixels * _mean((made - target).abs(), weight)}
-        if self.loss.perceptual.network != "none" and self.loss.features > 0:
-            # What is masked is grey in both.
-            distance = self.loss.perceptual(made * weight, target * weight)
-            losses["picture/perceptual"] = self.loss.features * distance
-        return Reconstruction(losses, made)
+        return Reconstruction(self.loss(made, target, weight), made)
 
     @torch.no_grad()
     def generate(self, vectors: Tensor, mask: Tensor | None = None, **options: Any) -> Tensor:
@@ -219,11 +190,6 @@ class VQGANDecoder(Decoder):
 def _middle(channels: int, dropout: float) -> nn.Sequential:
     first, last = (ResBlock(channels, channels, dropout=dropout) for _ in range(2))
     return nn.Sequential(first, AttnBlock(channels), last)
-
-
-def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    """Mean over channels, pictures and the places that ``weight`` (B, 1, H, W) counts."""
-    return (values * weight).sum() / (weight.sum() * values.shape[1]).clamp(min=1)
 
 
 def _sizes(mask: Tensor) -> list[tuple[int, int]]:

@@ -1,8 +1,8 @@
 """The widths and depths of VQGAN's networks: those that were published, and small ones.
 
 The published ones are of the configurations of CompVis/taming-transformers; "tiny" (0.9 million weights,
-hop 4), "small" (3 million, hop 8) and "base" (13 million, hop 8) are for pictures of 64 pixels or a little
-more, the first two for a CPU.
+hop 4), "tiny-f8" (1.2 million, hop 8), "small" (3 million, hop 8) and "base" (13 million, hop 8) are for
+pictures of 64 pixels or a little more, all but the last for a CPU.
 """
 
 from dataclasses import dataclass, replace
@@ -65,6 +65,7 @@ class Widths:
 F16 = Widths()
 SIZES = {
     "tiny": Widths(32, (1, 1, 2), 1, (16,), 64, latent=64),
+    "tiny-f8": Widths(32, (1, 1, 2, 2), 1, (8,), 64, latent=64),
     "small": Widths(32, (1, 2, 2, 4), 1, (8,), 64, latent=64),
     "base": Widths(64, (1, 2, 2, 4), 1, (8,), 64, latent=128),
     "f16": F16,

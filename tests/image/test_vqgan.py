@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from speechvq.codec import Batch, Codec
 from speechvq.errors import BadSetting, UnknownName
+from speechvq.image.picture_loss import PictureLoss
 from speechvq.image.variants import VARIANTS, variant
-from speechvq.image.vqgan import PictureLoss, VQGANDecoder, VQGANEncoder
+from speechvq.image.vqgan import VQGANDecoder, VQGANEncoder
 from speechvq.image.widths import SIZES, Widths, widths_of
 from speechvq.losses.adaptive import adaptive_weight
 from speechvq.losses.adversarial import critic_loss, maker_loss
@@ -263,7 +264,19 @@ def test_a_segmentation_is_learned_by_cross_entropy_and_comes_out_one_hot():
     assert torch.equal(made.sum(1), torch.ones(2, 12, 16))
 
 
-@pytest.mark.parametrize("size", ["tiny", "small", "base"])
+def test_squared_errors_in_place_of_absolute_ones():
+    loss = PictureLoss(error="squared", pixels=0.5, perceptual=Perceptual("none"))
+    decoder = VQGANDecoder(8, size=_widths(), loss=loss)
+    batch = Batch(torch.rand(2, 3, 16, 12) * 2 - 1, torch.ones(2, 16, 12, dtype=torch.bool))
+    said = decoder.reconstruct(torch.randn(2, 8, 4, 3), batch)
+    assert list(said.losses) == ["picture/mse"]
+    assert said.signal is not None
+    pairs = zip(said.signal.flatten().tolist(), batch.signal.flatten().tolist(), strict=True)
+    wanted = sum((a - b) ** 2 for a, b in pairs) / batch.signal.numel()
+    assert said.losses["picture/mse"].item() == pytest.approx(0.5 * wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("size", ["tiny", "tiny-f8", "small", "base"])
 def test_small_sizes_learn(size: str):
     widths = SIZES[size]
     encoder, decoder = VQGANEncoder(32, size=size), VQGANDecoder(32, size=size)
@@ -289,13 +302,14 @@ def test_saved_and_loaded_without_the_perceptual_network(tmp_path: Path):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: widths_of("f17"), "no size 'f17' of VQGAN; known: tiny, small, base, f16"),
+        (lambda: widths_of("f17"), "no size 'f17' of VQGAN; known: tiny, tiny-f8, small, base, f16"),
         (lambda: Widths(attention=(17,)), "no level has 17 pixels a side"),
         (lambda: Widths(multipliers=()), "give one above 0 for each level"),
         (lambda: Widths(colours=0), "must be at least 1"),
         (lambda: Widths(dropout=1.0), r"dropout is 1.0; it must be in \[0, 1\)"),
         (lambda: VQGANEncoder(size=Widths(48, (1,), 1, (), 32)), "48 channels cannot be normalised in 32"),
         (lambda: PictureLoss(kind="sound"), "not a 'sound'"),
+        (lambda: PictureLoss(error="cubed"), "'absolute' or 'squared', not 'cubed'"),
         (lambda: PictureLoss(features=-1), "must be at least 0"),
         (lambda: Perceptual("vgg19"), "no perceptual loss called 'vgg19'; known: efficientnet, lpips, none"),
         (lambda: Perceptual(vgg="x"), "reads neither vgg nor linear"),

@@ -15,7 +15,7 @@ from speechvq.train.start import start_fabric
 
 FILES = {group: sorted((config_folder() / group).glob("*.yaml")) for group in GROUPS}
 CHOICES = [f"{group}={path.stem}" for group, paths in FILES.items() for path in paths]
-OF_PICTURES = ("image", "vqgan", "vqvae", "picture", "pixelcnn", "gpt")
+OF_PICTURES = ("image", "vqgan", "rqvae", "vqvae", "picture", "pixelcnn", "gpt")
 SMALL = ["runtime.batch_size=2", "runtime.accelerator=cpu"]
 
 
@@ -40,7 +40,7 @@ def asked(manifest: Path, codec: Path, pictures: Path, picture_codec: Path) -> C
             return [*overrides, f"model.codec={picture_codec}"]
         if choice == "data=pictures":
             overrides.append("model=vqvae")
-        if about(choice, "vqgan"):  # its smallest size takes a second for this step
+        if about(choice, "vqgan", "rqvae"):  # their smallest size takes a second for this step
             widths = (
                 "{channels: 32, multipliers: [1, 1], blocks: 1, attention: [], resolution: 16, latent: 32}"
             )

@@ -129,6 +129,7 @@ def _check_prior(model: Net2Net) -> None:
         )
         and prior.reading.order in orders
         and prior.net.places is not None
+        and not prior.net.depth.inner
     )
     if not alike:
         raise BadSetting(

@@ -72,7 +72,7 @@ class _Laid:
         k, v = kept[:, :, :, first : place + 1].unbind(1)
         seen = F.scaled_dot_product_attention(looks[:, 0, :, None].to(kept.dtype), k, v)
         weight, bias = self.bring
-        x = torch.addmm(x, seen.reshape(x.shape), weight).add_(bias)
+        x = torch.addmm(x, seen.reshape(count, -1), weight).add_(bias)
         weight, bias = self.widen
         wide = F.gelu(torch.addmm(bias, F.layer_norm(x, *self.between), weight))
         weight, bias = self.narrow

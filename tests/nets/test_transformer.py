@@ -10,7 +10,7 @@ from speechvq.errors import BadSetting
 from speechvq.nets.transformer import Depth, Transformer, _turns
 from speechvq.nets.transformer_step import Steps
 
-POSITIONS = pytest.mark.parametrize("positions", ["rotary", "learned"])
+POSITIONS = pytest.mark.parametrize("positions", ["rotary", "learned", "given"])
 
 
 def made(**more) -> Transformer:
@@ -37,7 +37,7 @@ def turned(x: Tensor, place: int) -> Tensor:
 
 def slowly(net: Transformer, x: Tensor, unmasked: int = 0) -> Tensor:
     """One sequence (L, D), place by place, head by head, key by key."""
-    depth, size = net.depth, net.depth.width // net.depth.heads
+    depth, size = net.depth, net.depth.channels
     if net.places is not None:
         x = x + net.places.weight[: len(x)]
     for block in net.blocks:
@@ -50,7 +50,7 @@ def slowly(net: Transformer, x: Tensor, unmasked: int = 0) -> Tensor:
                 keys = list(range(max(0, t + 1 - depth.reach), t + 1))
                 if t < unmasked:
                     keys = sorted({*keys, *range(unmasked)})
-                turn = turned if net.places is None else (lambda v, _: v)
+                turn = turned if depth.positions == "rotary" else (lambda v, _: v)
                 q = turn(looks[t][0][part], t)
                 scores = [q @ turn(looks[s][1][part], s) / math.sqrt(size) for s in keys]
                 weights = torch.stack(scores).softmax(0)
@@ -68,7 +68,7 @@ def slowly(net: Transformer, x: Tensor, unmasked: int = 0) -> Tensor:
 @pytest.mark.parametrize("unmasked", [0, 1, 3, 4])
 @torch.no_grad()
 def test_it_is_the_papers_by_loops(positions: str, reach: int, unmasked: int):
-    length = 9 if positions == "rotary" else reach
+    length = reach if positions == "learned" else 9
     net = made(positions=positions, reach=reach).double()
     x = torch.randn(2, length, 16, dtype=torch.float64)
     for row, out in zip(x, net(x, unmasked=unmasked), strict=True):
@@ -86,6 +86,31 @@ def test_with_a_cache_it_is_the_same(positions: str, length: int, pieces: list[i
     parts = [net(piece, cache) for piece in x.split(pieces, dim=1)]
     assert torch.allclose(torch.cat(parts, dim=1), net(x), atol=1e-5)
     assert cache.place == length
+
+
+@pytest.mark.parametrize("inner", [8, 24])
+@torch.no_grad()
+def test_the_attention_may_be_narrower_or_wider_than_the_rest(inner: int):
+    net, x = made(inner=inner, positions="given").double(), torch.randn(2, 9, 16, dtype=torch.float64)
+    assert net.blocks[0].look.weight.shape == (3 * inner, 16)
+    assert net.depth.channels == inner // 2
+    out = net(x)
+    for row, expected in zip(x, out, strict=True):
+        assert torch.allclose(expected, slowly(net, row), atol=1e-9)
+    steps, cache = Steps(net), net.start(2, 9)
+    outs = [net(x[:, :4], cache), *(steps.step(h, cache)[:, None] for h in x[:, 4:].unbind(1))]
+    assert torch.allclose(torch.cat(outs, dim=1), out, atol=1e-9)
+
+
+@torch.no_grad()
+def test_what_each_block_returns_is_what_a_shallower_net_ends_with():
+    net, x, states = made(layers=3), torch.randn(2, 5, 16), []
+    out = net(x, states=states)
+    assert len(states) == 3
+    assert torch.equal(net.last(states[-1]), out)
+    shallow = made(layers=1)
+    shallow.load_state_dict({name: net.state_dict()[name] for name in shallow.state_dict()})
+    assert torch.equal(net.last(states[0]), shallow(x))
 
 
 @POSITIONS
@@ -147,6 +172,9 @@ def test_rotary_positions_know_distances_only():
         {"width": 6, "heads": 2},
         {"positions": "sine"},
         {"dropout": 1.0},
+        {"inner_dropout": -0.1},
+        {"inner": -16},
+        {"inner": 6, "heads": 2},
     ],
 )
 def test_wrong_settings_are_sentences(wrong: dict):
@@ -162,9 +190,28 @@ def test_more_places_than_were_learned_are_refused():
         net.start(1, 13)
 
 
-def test_dropout_is_for_training_only():
-    net = made(dropout=0.5)
+@pytest.mark.parametrize("which", ["dropout", "inner_dropout"])
+def test_dropout_is_for_training_only(which: str):
+    net = made(**{which: 0.5})
     x = torch.randn(1, 5, 16)
     assert torch.equal(net(x), net(x))
     net.train()
     assert not torch.equal(net(x), net(x))
+
+
+@torch.no_grad()
+def test_inner_dropout_is_of_the_weights_and_of_the_wide_layer():
+    net, x = made(layers=1, inner_dropout=0.4, positions="given").train(), torch.randn(1, 1, 16)
+    block = net.blocks[0]
+    # One place gives all weight to itself, or none: 0 or 1 / 0.6.
+    torch.nn.init.zeros_(block.narrow.weight)
+    torch.nn.init.zeros_(block.narrow.bias)
+    torch.nn.init.eye_(block.bring.weight)
+    torch.nn.init.zeros_(block.bring.bias)
+    v = block.look(block.before(x))[0, 0, 32:]
+    shares = torch.stack([(block(x, None) - x)[0, 0] / v for _ in range(600)])[:, [0, 8]]  # of either head
+    assert torch.minimum(shares.abs(), (shares - 1 / 0.6).abs()).max() < 1e-3
+    assert (shares.abs() < 1e-3).float().mean().item() == pytest.approx(0.4, abs=0.06)
+    torch.nn.init.normal_(block.narrow.weight)
+    block.bring.weight.zero_()
+    assert not torch.allclose(block(x, None), block(x, None))

@@ -102,7 +102,7 @@ class CriticObjective(Objective):
 
     def optimisers(self, settings: Optimiser) -> dict[str, torch.optim.Optimizer]:
         """One for the codec, one for the critics."""
-        critic = settings.build(self.critic.parameters(), lr=self.adversary.lr)
+        critic = settings.build(self.critic, lr=self.adversary.lr)
         return super().optimisers(settings) | {"critic": critic}
 
     @property

@@ -58,7 +58,7 @@ class Objective(nn.Module, ABC):
 
     def optimisers(self, settings: Optimiser) -> dict[str, torch.optim.Optimizer]:
         """The optimiser of each part, by the part's name."""
-        return {"product": settings.build(self.product.parameters())}
+        return {"product": settings.build(self.product)}
 
 
 class CodecObjective(Objective):

@@ -1,16 +1,22 @@
 """The optimiser's settings, and the learning rate as a function of the step and nothing else.
 
 A linear warm-up, then half a cosine down to a share of the top (Loshchilov and Hutter, "SGDR", 2017).
+Weights of linear, convolutional and recurrent layers decay. Biases, norms, positions, the vectors of
+embeddings and of codebooks do not, as in GPT.
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from speechvq.errors import BadSetting
+
+WEIGHING = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase, ParametrizationList)
+"""Layers whose weights decay; the last are the weights of such layers in another form."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,7 @@ class Optimiser:
 
     lr: float = 3e-4  # learning rate after the warm-up
     betas: tuple[float, float] = (0.9, 0.99)  # decays of the first and second moment
-    weight_decay: float = 0.01  # decoupled; not for vectors such as biases
+    weight_decay: float = 0.01  # decoupled; for the weights of layers only
     warmup: int = 200  # steps until the learning rate is reached
     final: float = 0.05  # share of it that is left at the last step
     clip: float = 1.0  # greatest norm of a part's gradient; 0 for any
@@ -40,19 +46,36 @@ class Optimiser:
         done = min(1.0, (step - self.warmup) / max(1, steps - self.warmup))
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
 
-    def build(self, parameters: Iterable[nn.Parameter], *, lr: float | None = None) -> torch.optim.AdamW:
-        """AdamW over the parameters that learn, at its own ``lr`` if one is given."""
-        learning = [p for p in parameters if p.requires_grad]
-        groups = [
-            {"params": [p for p in learning if p.dim() > 1], "weight_decay": self.weight_decay},
-            {"params": [p for p in learning if p.dim() <= 1], "weight_decay": 0.0},
-        ]
+    def build(self, part: nn.Module, *, lr: float | None = None) -> torch.optim.AdamW:
+        """AdamW over what learns of a part, at its own ``lr`` if one is given.
+
+        A checkpoint of the time when all but vectors decayed is gone on with as it began.
+        """
+        learning = [p for p in part.parameters() if p.requires_grad]
+        layers = [layer for layer in part.modules() if isinstance(layer, WEIGHING)]
+        weights = {p for layer in layers for p in layer.parameters(recurse=False) if p.dim() > 1}
         base = self.lr if lr is None else lr
+        groups = [
+            {"params": some, "weight_decay": decay, "base": base}
+            for some, decay in zip(_split(learning, weights), (self.weight_decay, 0.0), strict=True)
+        ]
         betas = (self.betas[0], self.betas[1])
         made = torch.optim.AdamW([g for g in groups if g["params"]], lr=base, betas=betas, fused=True)
-        for group in made.param_groups:
-            group["base"] = base
+        before = [some for some in _split(learning, {p for p in learning if p.dim() > 1}) if some]
+
+        def as_it_began(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+            if [len(group["params"]) for group in state["param_groups"]] == [len(some) for some in before]:
+                # Sizes are those of now only where the groups are, too.
+                first = optimiser.param_groups[0]
+                optimiser.param_groups[:] = [first | {"params": some} for some in before]
+
+        made.register_load_state_dict_pre_hook(as_it_began)
         return made
+
+
+def _split(parameters: list[nn.Parameter], chosen: set[nn.Parameter]) -> list[list[nn.Parameter]]:
+    """Those that are chosen, and the others."""
+    return [[p for p in parameters if (p in chosen) == wanted] for wanted in (True, False)]
 
 
 def set_rate(optimiser: torch.optim.Optimizer, share: float) -> None:

@@ -5,7 +5,7 @@ and, for what the paper leaves open, its published code. Every level but the las
 1x1 convolutions around the quantizer are here, the encoder's last and the decoder's first layer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from speechvq.codec import DECODERS, ENCODERS, Batch, Decoder, Encoder, Reconstruction
 from speechvq.errors import BadSetting
+from speechvq.image import folding
+from speechvq.image.padding import one_by_one, sizes_of, weight_of
 from speechvq.image.picture_loss import PictureLoss
 from speechvq.image.widths import Widths, widths_of
 from speechvq.nets.resnet import AttnBlock, Downsample, ResBlock, Upsample, norm
@@ -46,7 +48,7 @@ class VQGANEncoder(Encoder):
     """Pictures (B, C, H, W) to vectors (B, dim, H // hop, W // hop); level l works at H / 2 ** l."""
 
     def __init__(
-        self, dim: int | None = None, *, size: str | Widths = "f16", colours: int | None = None
+        self, dim: int | None = None, *, size: str | Widths = "f16", colours: int | None = None, fold: int = 1
     ) -> None:
         """Build the encoder.
 
@@ -54,12 +56,16 @@ class VQGANEncoder(Encoder):
             dim: channels of the vectors; the latent ones of the size unless given.
             size: the name of one of `SIZES`, or the widths themselves.
             colours: channels of the picture, in place of the size's.
+            fold: latents a side that become one vector, `fold` ** 2 times as wide as a latent.
+
+        Raises:
+            BadSetting: there is no such size, or ``dim`` cannot hold so many latents.
         """
         super().__init__()
         widths = self.widths = widths_of(size, colours)
-        self.colours = widths.colours
-        self.dim = widths.latent if dim is None else dim
-        self.hop = widths.hop
+        self.colours, self.fold = widths.colours, fold
+        self.dim = widths.latent * fold**2 if dim is None else dim
+        self.hop = widths.hop * fold
         # By attention every vector sees the whole picture.
         self.receptive_field = widths.resolution
         channels, dropout = widths.per_level, widths.dropout
@@ -74,21 +80,21 @@ class VQGANEncoder(Encoder):
         self.middle = _middle(before, dropout)
         self.norm = norm(before)
         self.leave = nn.Conv2d(before, widths.latent, 3, padding=1)
-        self.project = nn.Conv2d(widths.latent, self.dim, 1)
+        self.project = nn.Conv2d(widths.latent, folding.per_latent(self.dim, fold), 1)
 
     def forward(self, signal: Tensor, mask: Tensor | None = None) -> Tensor:
         """See `Encoder.forward`; pictures that a mask (B, H, W) cuts to size are encoded one by one."""
         grid = self.grid(tuple(signal.shape[2:]))
         if mask is None or bool(mask.all()):
             return self._encode(signal)
-        sizes = [(h, w) if min(h, w) >= self.hop else (0, 0) for h, w in _sizes(mask)]
-        return _one_by_one(self._encode, signal, sizes, grid, self.dim)
+        sizes = [(h, w) if min(h, w) >= self.hop else (0, 0) for h, w in sizes_of(mask)]
+        return one_by_one(self._encode, signal, sizes, grid, self.dim)
 
     def _encode(self, x: Tensor) -> Tensor:
         x = self.enter(x)
         for level in self.levels:
             x = level(x)
-        return self.project(self.leave(F.silu(self.norm(self.middle(x)))))
+        return folding.fold(self.project(self.leave(F.silu(self.norm(self.middle(x))))), self.fold)
 
     def grid(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """Vectors down and across of a picture of ``size`` (H, W); one smaller than a hop is an error."""
@@ -111,15 +117,16 @@ class VQGANDecoder(Decoder):
         *,
         size: str | Widths = "f16",
         colours: int | None = None,
+        fold: int = 1,
         loss: PictureLoss = PictureLoss(),  # noqa: B008 (frozen)
     ) -> None:
-        """``dim``, ``size`` and ``colours`` as of the encoder."""
+        """``dim``, ``size``, ``colours`` and ``fold`` as of the encoder."""
         super().__init__()
         widths = self.widths = widths_of(size, colours)
-        self.dim = widths.latent if dim is None else dim
-        self.hop, self.speakers, self.loss = widths.hop, (), loss
+        self.dim = widths.latent * fold**2 if dim is None else dim
+        self.hop, self.fold, self.speakers, self.loss = widths.hop * fold, fold, (), loss
         channels, dropout = widths.per_level, widths.dropout
-        self.project = nn.Conv2d(self.dim, widths.latent, 1)
+        self.project = nn.Conv2d(folding.per_latent(self.dim, fold), widths.latent, 1)
         self.enter = nn.Conv2d(widths.latent, channels[-1], 3, padding=1)
         self.middle = _middle(channels[-1], dropout)
         # Listed by level as in the encoder, passed from the last to the first; one block more.
@@ -140,7 +147,7 @@ class VQGANDecoder(Decoder):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """The last layer's output, which nothing bounds: (B, dim, h, w) to (B, C, h * hop, w * hop)."""
-        x = self.middle(self.enter(self.project(vectors)))
+        x = self.middle(self.enter(self.project(folding.unfold(vectors, self.fold))))
         for level in reversed(self.levels):
             x = level(x)
         return self.leave(F.silu(self.norm(x)))
@@ -151,14 +158,12 @@ class VQGANDecoder(Decoder):
         Rows and columns of the batch that have no code of their own, fewer than a hop, cost nothing.
         """
         codes = (
-            None if batch.mask is None else [(h // self.hop, w // self.hop) for h, w in _sizes(batch.mask)]
+            None if batch.mask is None else [(h // self.hop, w // self.hop) for h, w in sizes_of(batch.mask)]
         )
         made = self._of_each(vectors, codes).float()
         height, width = made.shape[2:]
-        target, weight = batch.signal[..., :height, :width], torch.ones_like(made[:, :1])
-        for row, (h, w) in enumerate(codes or ()):
-            weight[row, :, h * self.hop :] = 0
-            weight[row, :, :, w * self.hop :] = 0
+        counted = None if codes is None else [(h * self.hop, w * self.hop) for h, w in codes]
+        target, weight = batch.signal[..., :height, :width], weight_of(made, counted)
         return Reconstruction(self.loss(made, target, weight), made)
 
     @torch.no_grad()
@@ -172,7 +177,7 @@ class VQGANDecoder(Decoder):
         """
         if options:
             raise BadSetting(f"the vqgan decoder has no option {', '.join(sorted(options))}")
-        sizes = None if mask is None else _sizes(mask)
+        sizes = None if mask is None else sizes_of(mask)
         made = self._of_each(vectors, sizes)
         if self.loss.kind == "picture":
             return made.clamp(-1, 1)
@@ -184,33 +189,9 @@ class VQGANDecoder(Decoder):
         if sizes is None or all(size == tuple(vectors.shape[2:]) for size in sizes):
             return self(vectors)
         whole = (vectors.shape[2] * self.hop, vectors.shape[3] * self.hop)
-        return _one_by_one(self, vectors, sizes, whole, self.widths.colours)
+        return one_by_one(self, vectors, sizes, whole, self.widths.colours)
 
 
 def _middle(channels: int, dropout: float) -> nn.Sequential:
     first, last = (ResBlock(channels, channels, dropout=dropout) for _ in range(2))
     return nn.Sequential(first, AttnBlock(channels), last)
-
-
-def _sizes(mask: Tensor) -> list[tuple[int, int]]:
-    """Valid rows and columns of each item of a mask (B, H, W)."""
-    return [(int(m.any(1).sum()), int(m.any(0).sum())) for m in mask.cpu()]
-
-
-def _one_by_one(
-    net: Callable[[Tensor], Tensor],
-    x: Tensor,
-    sizes: list[tuple[int, int]],
-    whole: tuple[int, ...],
-    channels: int,
-) -> Tensor:
-    """``net`` of the upper left part of each row of ``x``, with zeros around it up to ``whole``.
-
-    Neither norms nor attention then see what is not there.
-    """
-    made = x.new_zeros(len(x), channels, *whole)
-    for row, (height, width) in enumerate(sizes):
-        if height and width:
-            part = net(x[row : row + 1, :, :height, :width])[0]
-            made[row, :, : part.shape[1], : part.shape[2]] = part
-    return made

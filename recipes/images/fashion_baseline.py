@@ -58,7 +58,7 @@ def main() -> None:
     torch.manual_seed(0)
     data = open_corpus({"root": asked.data}).split("train", hop=4)
     model, settings = build(asked.kind), Optimiser(lr=RATE)
-    optimiser = settings.build(model.parameters())
+    optimiser = settings.build(model)
     batches = endless(data, Order(len(data), BATCH), first=0, workers=0)
     bar = tqdm(islice(batches, asked.steps), asked.kind, total=asked.steps)
     for step, batch in enumerate(bar):

@@ -1,6 +1,7 @@
 """The widths and depths of VQGAN's networks: those that were published, and small ones.
 
-The published ones are of the configurations of CompVis/taming-transformers; "tiny" (0.9 million weights,
+The published ones are of the configurations of CompVis/taming-transformers and, with more levels or
+wider ones, of kakaobrain/rq-vae-transformer ("f32", "f32-ffhq", "f8-rq"); "tiny" (0.9 million weights,
 hop 4), "tiny-f8" (1.2 million, hop 8), "small" (3 million, hop 8) and "base" (13 million, hop 8) are for
 pictures of 64 pixels or a little more, all but the last for a CPU.
 """
@@ -63,6 +64,7 @@ class Widths:
 
 
 F16 = Widths()
+F32 = Widths(multipliers=(1, 1, 2, 2, 4, 4), attention=(8,))
 SIZES = {
     "tiny": Widths(32, (1, 1, 2), 1, (16,), 64, latent=64),
     "tiny-f8": Widths(32, (1, 1, 2, 2), 1, (8,), 64, latent=64),
@@ -74,6 +76,9 @@ SIZES = {
     "f16-sflckr": replace(F16, colours=182),
     "f16-ade": replace(F16, colours=151),
     "f8": replace(F16, multipliers=(1, 1, 2, 4), attention=(32,)),
+    "f8-rq": replace(F16, multipliers=(1, 2, 2, 4), attention=(32,)),
+    "f32": F32,
+    "f32-ffhq": replace(F32, attention=(16,)),
 }
 
 

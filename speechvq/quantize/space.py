@@ -14,6 +14,7 @@ from speechvq.errors import BadSetting
 from speechvq.quantize.rows import never_half
 
 METRICS = ("euclidean", "cosine")
+ARRIVALS = ("direction", "vector")
 FORMS = ("own", "affine", "projected")
 SHORTEST = 1e-12
 """A vector no longer than this has no direction."""
@@ -31,6 +32,10 @@ class Space:
     """A code is its "own" vector; "affine": that, times a scale and plus a shift that all codes share
     and learn (Huh et al. 2023); "projected": a fixed vector times a learned matrix (SimVQ, Zhu et al.
     2024). The last two learn by gradient."""
+    gradient: str = "direction"
+    """Where the gradient of the quantized vectors arrives under "cosine": at the "direction", from where it
+    passes the bringing to length one; or unchanged at the "vector" as it was before, as in the public code
+    of ViT-VQGAN. That of the losses always arrives at the direction."""
 
     def __post_init__(self) -> None:
         if self.dim is not None and self.dim < 1:
@@ -41,15 +46,30 @@ class Space:
             )
         if self.codes not in FORMS:
             raise BadSetting(f"codes cannot be {self.codes!r}; choose one of {', '.join(FORMS)}")
+        if self.gradient not in ARRIVALS:
+            raise BadSetting(
+                f"a gradient cannot arrive at the {self.gradient!r}; choose one of {', '.join(ARRIVALS)}"
+            )
+        if self.gradient == "vector" and self.metric != "cosine":
+            raise BadSetting("the gradient passes no length without the metric 'cosine': leave it out")
 
 
 class Passage(nn.Module):
     """The way into the space of the codes and out again; float32 whatever the module is cast to."""
 
-    def __init__(self, dim: int, space: Space) -> None:
-        """For vectors of ``dim`` channels."""
+    def __init__(self, dim: int, space: Space, *, past: bool = False) -> None:
+        """For vectors of ``dim`` channels.
+
+        Raises:
+            BadSetting: gradients are to arrive at the vector, and the owner does not lead them ``past``.
+        """
         super().__init__()
+        if space.gradient == "vector" and not past:
+            raise BadSetting(
+                "only the quantizer 'vector' lets a gradient arrive at the vector: leave space.gradient out"
+            )
         self.dim = dim if space.dim is None else space.dim
+        self.past = space.gradient == "vector"
         self.cosine = space.metric == "cosine"
         self.project_in: nn.Linear | None = None
         self.project_out: nn.Linear | None = None
@@ -58,8 +78,14 @@ class Passage(nn.Module):
 
     def into(self, x_ND: Tensor) -> Tensor:
         """Rows (N, dim of the vectors) to what is compared with the codes."""
-        if self.project_in is not None:
-            x_ND = self.project_in(x_ND)
+        return self.directed(self.project(x_ND))
+
+    def project(self, x_ND: Tensor) -> Tensor:
+        """The first part of `into`: rows to as many channels as the codes have."""
+        return x_ND if self.project_in is None else self.project_in(x_ND)
+
+    def directed(self, x_ND: Tensor) -> Tensor:
+        """The second part: what was projected to length one, where that is the metric."""
         return _directions(x_ND) if self.cosine else x_ND
 
     def out(self, codes_ND: Tensor) -> Tensor:

@@ -6,11 +6,12 @@ Order of a step: nearest code, quantize with the codebook as it stands, losses, 
 import torch
 from torch import Tensor
 
+from speechvq.errors import BadSetting
 from speechvq.quantize.base import QUANTIZERS, Quantized, Quantizer
 from speechvq.quantize.codebook import Codebook, Learning, Revival
 from speechvq.quantize.diversity import Diversity
 from speechvq.quantize.follow import follow
-from speechvq.quantize.gradient import in_backward
+from speechvq.quantize.gradient import in_backward, straight_through
 from speechvq.quantize.nearest import nearest
 from speechvq.quantize.rows import check_depth, check_sizes, look_up, to_rows
 from speechvq.quantize.space import Passage, Space
@@ -47,9 +48,14 @@ class VectorQuantizer(Quantizer):
         super().__init__()
         check_sizes(dim=dim, codebook_size=codebook_size)
         diversity.check(learning)
+        if space.gradient == "vector" and (learning.estimator != "straight-through" or learning.synchronised):
+            raise BadSetting(
+                "a gradient that arrives at the vector goes straight through, and not to the codes: leave "
+                "space.gradient, or learning.estimator and learning.synchronised, out"
+            )
         self.dim, self.codebook_size = dim, codebook_size
         self.learning, self.start, self.chance, self.diversity = learning, start, chance, diversity
-        self.passage = Passage(dim, space)
+        self.passage = Passage(dim, space, past=True)
         self.pool = Pool(start, self.passage.dim, codebook_size)
         self.codebook = Codebook(
             self.passage.dim, codebook_size, learning=learning, start=start, revival=revival, space=space
@@ -59,7 +65,8 @@ class VectorQuantizer(Quantizer):
         """See `Quantizer.forward`."""
         with torch.autocast(z.device.type, enabled=False):
             rows = to_rows(z, mask, self.dim, self.codebook.vectors.dtype)
-            y_ND, books = self.passage.into(rows.x), [self.codebook]
+            x_ND, books = self.passage.project(rows.x), [self.codebook]
+            y_ND = self.passage.directed(x_ND)
             if self.training and not in_backward():
                 begin(y_ND, rows.valid, books, self.pool, self.start, visits=1)
             walked = walk_stack(
@@ -75,7 +82,10 @@ class VectorQuantizer(Quantizer):
                 y_ND, self.codebook.codes(), rows.valid, training=self.training and not in_backward()
             )
             figures = follow([walked])
-            vectors = rows.to_vectors(self.passage.out(walked.vectors))
+            codes_ND = walked.vectors
+            if self.passage.past:
+                codes_ND = straight_through(x_ND, codes_ND)
+            vectors = rows.to_vectors(self.passage.out(codes_ND))
         return Quantized(vectors, rows.to_indices(walked.indices), losses, figures)
 
     @torch.no_grad()

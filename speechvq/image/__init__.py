@@ -2,6 +2,7 @@
 
 from speechvq.image.conv import ConvDecoder, ConvEncoder
 from speechvq.image.stacked import CodesDecoder, CodesEncoder, Stacked
+from speechvq.image.vit import ViTDecoder, ViTEncoder
 from speechvq.image.vqgan import VQGANDecoder, VQGANEncoder
 
 __all__ = [
@@ -12,4 +13,6 @@ __all__ = [
     "Stacked",
     "VQGANDecoder",
     "VQGANEncoder",
+    "ViTDecoder",
+    "ViTEncoder",
 ]

@@ -15,7 +15,7 @@ from speechvq.train.start import start_fabric
 
 FILES = {group: sorted((config_folder() / group).glob("*.yaml")) for group in GROUPS}
 CHOICES = [f"{group}={path.stem}" for group, paths in FILES.items() for path in paths]
-OF_PICTURES = ("image", "vqgan", "rqvae", "vqvae", "picture", "pixelcnn", "gpt")
+OF_PICTURES = ("image", "vqgan", "rqvae", "vqvae", "picture", "pixelcnn", "gpt", "vit")
 SMALL = ["runtime.batch_size=2", "runtime.accelerator=cpu"]
 
 
@@ -30,13 +30,18 @@ def about(choice: str, *words: str) -> bool:
     return any(word in choice.split("=")[1] for word in words)
 
 
+def of_prior(choice: str) -> bool:
+    """Whether the file is of a prior, and needs a codec."""
+    return about(choice, "prior", "pixelcnn", "gpt") or choice.endswith("_rq")
+
+
 @pytest.fixture
 def asked(manifest: Path, codec: Path, pictures: Path, picture_codec: Path) -> Callable[[str], list[str]]:
     """The overrides that one file needs beside it."""
 
     def of_pictures(choice: str) -> list[str]:
         overrides = ["room=image", "rate=1", "data=pictures", f"data.root={pictures}"]
-        if about(choice, "pixelcnn", "gpt"):
+        if of_prior(choice):
             return [*overrides, f"model.codec={picture_codec}"]
         if choice == "data=pictures":
             overrides.append("model=vqvae")
@@ -53,7 +58,7 @@ def asked(manifest: Path, codec: Path, pictures: Path, picture_codec: Path) -> C
             overrides.append("model=mel_spectral_tiny")
         if about(choice, "zerospeech"):  # its published widths take a minute for this step
             overrides += ["model.decoder.widths=tiny", "model.encoder.channels=64"]
-        return overrides + [f"model.codec={codec}"] * about(choice, "prior")
+        return overrides + [f"model.codec={codec}"] * of_prior(choice)
 
     def overrides(choice: str) -> list[str]:
         pictures = about(choice, *OF_PICTURES) and not choice.startswith("quantizer")
@@ -76,4 +81,4 @@ def test_it_is_built_and_takes_a_step(choice: str, asked: Callable[[str], list[s
     (outcome,) = step(fabric, run, [batch])
     run.follow([outcome], epoch=0)
     assert outcome.loss.isfinite()
-    assert run.use.sentence.endswith("codes used this epoch") or about(choice, "prior", "pixelcnn", "gpt")
+    assert run.use.sentence.endswith("codes used this epoch") or of_prior(choice)

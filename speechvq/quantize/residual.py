@@ -10,14 +10,17 @@ from torch import Tensor, nn
 
 from speechvq.errors import BadSetting
 from speechvq.quantize.base import QUANTIZERS, Quantized, Quantizer
+from speechvq.quantize.by_depth import begin_published, walk_by_depth
 from speechvq.quantize.codebook import Codebook, Learning, Revival
-from speechvq.quantize.follow import follow
+from speechvq.quantize.follow import follow, stats
 from speechvq.quantize.gradient import in_backward
 from speechvq.quantize.nearest import choose
 from speechvq.quantize.rows import Rows, check_depth, check_sizes, look_up, to_rows
 from speechvq.quantize.space import Passage, Space
 from speechvq.quantize.stack import Chance, Walked, begin, losses_of, walk_stack
 from speechvq.quantize.start import Pool, Start
+
+ORDERS = ("pooled", "by-depth")
 
 
 @QUANTIZERS.register("residual")
@@ -35,6 +38,7 @@ class ResidualQuantizer(Quantizer):
         num_codebooks: int,
         *,
         shared: bool = False,
+        order: str = "pooled",
         space: Space = Space(),  # noqa: B008  (frozen)
         learning: Learning = Learning(),  # noqa: B008
         start: Start = Start(),  # noqa: B008
@@ -43,9 +47,12 @@ class ResidualQuantizer(Quantizer):
     ) -> None:
         """``shared``: all depths use one codebook, which learns once a call from all of them.
 
+        With the ``order`` "by-depth" codebooks learn at each depth, and codes of an average count below 1
+        are begun anew unless the revival's threshold is 0: see `speechvq.quantize.by_depth`, for parity.
+
         Raises:
-            BadSetting: a size is below 1, dropout is to leave more depths than there are, or the space is
-                "cosine": what is left has no length one.
+            BadSetting: a size is below 1, dropout is to leave more depths than there are, the space is
+                "cosine" (what is left has no length one), or the order is unknown or does not fit.
         """
         super().__init__()
         check_sizes(dim=dim, codebook_size=codebook_size, num_codebooks=num_codebooks)
@@ -59,8 +66,13 @@ class ResidualQuantizer(Quantizer):
                 f"quantizer dropout leaves at least {chance.least} depths, but there are {num_codebooks}: "
                 "lower chance.least"
             )
+        if order not in ORDERS:
+            raise BadSetting(f"codebooks cannot learn {order!r}; choose one of {', '.join(ORDERS)}")
+        if order == "by-depth" and learning.by != "ema":
+            raise BadSetting(f"only codes that follow by 'ema' learn by depth, not by {learning.by!r}")
         self.dim, self.codebook_size, self.num_codebooks = dim, codebook_size, num_codebooks
-        self.shared, self.learning, self.start, self.chance = shared, learning, start, chance
+        self.shared, self.order = shared, order
+        self.learning, self.start, self.chance = learning, start, chance
         self.passage = Passage(dim, space)
         self.pool = Pool(start, self.passage.dim, codebook_size)
         self.codebooks = nn.ModuleList(
@@ -69,12 +81,18 @@ class ResidualQuantizer(Quantizer):
             )
             for _ in range(1 if shared else num_codebooks)
         )
+        if order == "by-depth":
+            begin_published(self._books)
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         """See `Quantizer.forward`."""
         with torch.autocast(z.device.type, enabled=False):
-            rows, walked = self.walk(z, mask)
-            losses, figures = losses_of([walked], self.learning), follow([walked])
+            if self.order == "by-depth" and self.training and not in_backward():
+                rows, walked, figures = self._by_depth(z, mask)
+            else:
+                rows, walked = self.walk(z, mask)
+                figures = follow([walked])
+            losses = losses_of([walked], self.learning)
             vectors = rows.to_vectors(self.passage.out(walked.vectors))
         return Quantized(vectors, rows.to_indices(walked.indices), losses, figures)
 
@@ -92,6 +110,16 @@ class ResidualQuantizer(Quantizer):
             temperature=self.chance.temperature,
             training=self.training,
         )
+
+    def _by_depth(self, z: Tensor, mask: Tensor | None) -> tuple[Rows, Walked, dict[str, Tensor]]:
+        """The walk in training, and its stats, of codebooks that learn on the way."""
+        rows = to_rows(z, mask, self.dim, self._books[0].vectors.dtype)
+        y_ND, depth = self.passage.into(rows.x), self.num_codebooks
+        begin(y_ND, rows.valid, self._books, self.pool, self.start, visits=depth)
+        walked, revived = walk_by_depth(
+            y_ND, self._books, visits=depth, depths_N=self._depths(rows), temperature=self.chance.temperature
+        )
+        return rows, walked, stats(walked.counts, [walked.moments], revived)
 
     @property
     def _books(self) -> list[Codebook]:

@@ -104,7 +104,23 @@ def walk_stack(
         sums=by_gradient or (training and learning.averages),
         temperature=temperature if training else 0.0,
     )
-    width = y_ND.shape[1] if learning.scaling == "mean" else 1
+    lessons = []
+    if training:
+        lessons = _lessons(y_ND.detach(), [book.detach() for book in books], codebooks, found)
+    return crossed(y_ND, books, found, learning, depths_N=depths_N, lessons=lessons)
+
+
+def crossed(
+    y_ND: Tensor,
+    books: list[Tensor],
+    found: Walk,
+    learning: Learning,
+    *,
+    depths_N: Tensor | None,
+    lessons: Sequence[Lesson] = (),
+) -> Walked:
+    """What was ``found`` for the rows ``y_ND``, with the losses and the gradient across the choice."""
+    visits, width = len(found.indices), y_ND.shape[1] if learning.scaling == "mean" else 1
     if depths_N is None:
         scale = y_ND.new_ones(()) / (max(y_ND.shape[0], 1) * width * visits)
     else:
@@ -112,10 +128,7 @@ def walk_stack(
     vectors_ND, commitment, codebook = cross(
         y_ND, books, found, scale, estimator=learning.estimator, share=learning.synchronised
     )
-    lessons = []
-    if training:
-        lessons = _lessons(y_ND.detach(), [book.detach() for book in books], codebooks, found)
-    return Walked(vectors_ND, found.indices, commitment, codebook, found.counts, lessons, found.moments)
+    return Walked(vectors_ND, found.indices, commitment, codebook, found.counts, list(lessons), found.moments)
 
 
 def losses_of(stacks: list[Walked], learning: Learning) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from speechvq.quantize import Learning, ResidualQuantizer, Revival, Start
+from speechvq.quantize import Learning, ResidualQuantizer, Revival, Start, soft_labels
 
 DIM, SIZE, DEPTH = 4, 6, 3
 NORMAL = Start(by="normal")
@@ -110,3 +110,49 @@ def test_the_error_falls_with_depth_after_training(shared):
     errors = [float((z - quantizer.decode(indices[:, :k])).square().mean()) for k in range(1, DEPTH + 1)]
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] == pytest.approx(float(quantizer(z).stats["error"] * z.var(dim=(0, 2)).mean()), rel=0.02)
+
+
+def test_soft_labels_of_the_worked_example():
+    """Book (1,0), (0,1), (-1,-1), (.25,.25) shared by three depths, z = (.9,.4), temperature .5."""
+    quantizer = ResidualQuantizer(2, 4, 3, shared=True, start=NORMAL).double().eval()
+    quantizer.codebooks[0].restart(torch.tensor([[1.0, 0], [0, 1], [-1, -1], [0.25, 0.25]]).double())
+    z = torch.tensor([0.9, 0.4]).double()[None, :, None]
+    soft = soft_labels(quantizer, z, temperature=0.5)
+    assert soft.indices.flatten().tolist() == [0, 3, 3]
+    wanted = [
+        [0.584008, 0.079037, 0.000012, 0.336943],
+        [0.049905, 0.368748, 0.003035, 0.578312],
+        [0.034823, 0.257311, 0.042533, 0.665332],
+    ]
+    assert soft.probabilities[0, :, 0].tolist() == [pytest.approx(row, abs=1e-6) for row in wanted]
+
+
+def errors_by_depth(codes, z, depth):
+    """Squared lengths (depth + 1, N) of ``z`` (N, D) and of what each depth leaves of it."""
+    quantizer = ResidualQuantizer(z.shape[1], len(codes), depth, shared=True, start=NORMAL).double().eval()
+    quantizer.codebooks[0].restart(codes)
+    vectors = z.T[None]
+    indices = quantizer.encode(vectors)
+    lefts = [vectors - quantizer.decode(indices[:, :k]) for k in range(1, depth + 1)]
+    return torch.stack([left.square().sum(1)[0] for left in [vectors, *lefts]]), [vectors, *lefts]
+
+
+def test_the_error_falls_where_a_code_is_short_enough_and_only_there():
+    """|r - e|^2 < |r|^2 for the nearest e if and only if |e|^2 < 2 r.e for some e."""
+    torch.manual_seed(0)
+    codes, z = torch.randn(63, 8).double(), torch.randn(1000, 8).double()
+    errors, lefts = errors_by_depth(codes, z, 6)
+    for d in range(6):
+        left_ND = lefts[d][0].T
+        helps = (codes.square().sum(1) < 2 * left_ND @ codes.T).any(1)
+        assert torch.equal(errors[d + 1] < errors[d], helps)
+
+
+def test_without_a_zero_code_the_error_grows_for_many_and_with_it_for_none():
+    torch.manual_seed(0)
+    codes, z = torch.randn(63, 8).double(), torch.randn(4000, 8).double()
+    errors, _ = errors_by_depth(codes, z, 6)
+    grew = (errors[1:] > errors[:-1]).double().mean(1)
+    assert grew.tolist() == pytest.approx([0.027, 0.176, 0.374, 0.462, 0.489, 0.56], abs=0.12)
+    errors, _ = errors_by_depth(torch.cat([codes, torch.zeros(1, 8).double()]), z, 6)
+    assert (errors[1:] <= errors[:-1]).all()

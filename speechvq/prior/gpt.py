@@ -6,9 +6,14 @@ conditions' tokens (`speechvq.prior.conditions`), then the codes, place after pl
 has no bias, and only codes cost anything. On a grid that is larger than the window it has learned, it sees
 the window around each place (`speechvq.prior.windows`), conditions included.
 
+With positions that are "given" it is the transformer of "Vector-quantized Image Modeling with Improved
+VQGAN" (Yu et al. 2022): `speechvq.prior.axes`, and of conditions a class only, which has no place.
+
 In the published weights one table of tokens serves codes and conditions alike, so that class 3, code 3 of
 a depth map and code 3 of a picture are one token; ``vocabulary`` says so. By default each has its own.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +23,11 @@ from speechvq.errors import BadSetting
 from speechvq.nets.sampling import Sampling
 from speechvq.nets.transformer import Depth, Transformer
 from speechvq.nets.transformer_step import Steps
+from speechvq.prior.axes import Axes
 from speechvq.prior.base import PRIORS, Prior
 from speechvq.prior.conditions import Conditions, Given
-from speechvq.prior.gpt_settings import SIZES, Reading
-from speechvq.prior.orders import order
+from speechvq.prior.gpt_settings import Reading, named
+from speechvq.prior.orders import placed
 from speechvq.prior.row import given_tokens, row_nats, write_row
 from speechvq.prior.sampling import Steering
 from speechvq.prior.tokens import Alphabet
@@ -54,10 +60,7 @@ class GPTPrior(Prior):
             codec: fingerprint of the codec that the codes are of.
         """
         super().__init__()
-        if isinstance(size, str):
-            if size not in SIZES:
-                raise BadSetting(f"there is no size {size!r} of the GPT prior; known: {', '.join(SIZES)}")
-            size = SIZES[size]
+        size = named(size) if isinstance(size, str) else size
         self.given = tuple(one if isinstance(one, Given) else settings(Given, one) for one in given)
         self.alphabet = Alphabet(codebook_size, num_codebooks)
         self.codebook_size, self.num_codebooks = codebook_size, num_codebooks
@@ -72,6 +75,9 @@ class GPTPrior(Prior):
         self.enter = nn.Embedding(shared or needed, size.width)
         self.dropout = nn.Dropout(size.dropout)
         self.net = Transformer(size)
+        self.axes = Axes(reading.window, size.width) if size.positions == "given" else None
+        if self.axes is not None and any(one.kind != "label" for one in self.given):
+            raise BadSetting("a prior with positions by row and column can be told classes (labels) only")
         self.leave = nn.Linear(size.width, shared or num_codebooks * codebook_size, bias=False)
         for part in (self.enter, self.leave):
             nn.init.normal_(part.weight, std=0.02)
@@ -87,33 +93,25 @@ class GPTPrior(Prior):
             BadCodes: another depth, or codes beyond the codebook.
             BadSetting: a condition is missing or wrong, or the row is longer than the learned positions.
         """
-        windows = self._windows(tuple(codes.indices.shape[2:]))
-        count, device = len(codes.indices), codes.indices.device
+        windows = self.reading.windows(tuple(codes.indices.shape[2:]))
         if windows.slide:
-            nats = torch.zeros(codes.indices.shape, device=device)
+            nats = torch.zeros(codes.indices.shape, device=codes.indices.device)
             for share in windows.shares():
-                window, told = self._cut(codes, condition, windows, share.start)
-                nats[(..., *share.places)] = self.nats(window, told)[(..., *share.within)]
+                told = self.conditions.cut(condition, windows, share.start)
+                found = self.nats(windows.cut(codes, share.start), told)
+                nats[(..., *share.places)] = found[(..., *share.within)]
             return nats
-        parts = self.conditions.read(condition, windows.grid, count, device)
-        if self.training and self.reading.blind:
-            hidden = torch.rand(count, device=device) < self.reading.blind
-            for part in parts:
-                part[hidden] = self.nothing
-        told = self.conditions.row(parts, windows, (0,) * len(windows.grid))
-        places = order(self.reading.order, windows.grid)
-        mask = None if codes.mask is None else _placed(codes.mask[:, None], places)[:, 0]
-        ordered = Codes(_placed(codes.indices, places), mask)
-        nats = row_nats(self.alphabet, ordered, lambda before: self._logits(before, told))
-        return _placed(nats, places.argsort())
+        ordered, told = self._row(codes, condition, windows)
+        nats = row_nats(self.alphabet, ordered, lambda before: self._logits(before, told, windows.grid))
+        return placed(nats, self.reading.places(windows.grid).argsort())
 
     def loss(self, codes: Codes, condition: dict[str, Tensor] | None = None) -> Tensor:
         """See `Prior.loss`; in training, on a grid larger than the window, that of one window anywhere."""
-        windows = self._windows(tuple(codes.indices.shape[2:]))
+        windows = self.reading.windows(tuple(codes.indices.shape[2:]))
         if self.training and windows.slide:
             room = zip(windows.grid, windows.size, strict=True)
             start = tuple(int(torch.randint(whole - size + 1, ())) for whole, size in room)
-            codes, condition = self._cut(codes, condition, windows, start)
+            codes, condition = windows.cut(codes, start), self.conditions.cut(condition, windows, start)
         return super().loss(codes, condition)
 
     @torch.no_grad()
@@ -136,42 +134,72 @@ class GPTPrior(Prior):
             )
         if prefix is not None and not self.goes_on:
             raise BadSetting(f"in the order {self.reading.order} no codes are first; leave the prefix out")
-        windows = self._windows(tuple(grid))
+        windows = self.reading.windows(tuple(grid))
         given = given_tokens(self.alphabet, prefix, windows.grid, count, device=device)
         with evaluating(self):
             parts = self.conditions.read(condition, windows.grid, count, device)
             reader = _Reader(self, parts, windows, guided=guided)
             reader = SlidingReader(reader.begin, windows, num_codebooks=self.num_codebooks)
             codes = write_row(reader, self.alphabet, windows.grid, sampling, steering=steering, given=given)
-        return Codes(_placed(codes.indices, order(self.reading.order, windows.grid).argsort()))
+        return Codes(placed(codes.indices, self.reading.places(windows.grid).argsort()))
+
+    @torch.no_grad()
+    def features(self, codes: Codes, condition: dict[str, Tensor] | None = None) -> list[Tensor]:
+        """What each block says where a code is asked for, so of those before it; in evaluation mode.
+
+        Codes and condition are those of `nats`, on a grid no larger than the window, else it raises
+        `BadSetting`. For each block it is (B, places, K * width), the places in raster order.
+        """
+        windows, states = self.reading.windows(tuple(codes.indices.shape[2:])), []
+        if windows.slide:
+            raise BadSetting(f"features are of a grid of at most {windows.size} places, not {windows.grid}")
+        with evaluating(self):
+            ordered, told = self._row(codes, condition, windows)
+            read = self.alphabet.before(self.alphabet.tokens(ordered))[:, 1:]
+            self._hidden(told, read, windows.grid, states=states)
+        back = self.reading.places(windows.grid).argsort().to(told.device)
+        rows = (state[:, told.shape[1] - 1 :].unflatten(1, (-1, self.num_codebooks)) for state in states)
+        return [row.flatten(2)[:, back] for row in rows]
 
     @property
     def goes_on(self) -> bool:
         """See `Prior.goes_on`."""
         return self.reading.order == "raster"
 
-    def _windows(self, grid: tuple[int, ...]) -> Windows:
-        windows = Windows.over(grid, self.reading.window)
-        if windows.slide and self.reading.order != "raster":
-            raise BadSetting(
-                f"the grid {grid} is larger than the window {windows.size}, which slides in raster order only"
-            )
-        return windows
-
-    def _cut(
-        self, codes: Codes, condition: dict[str, Tensor] | None, windows: Windows, start: tuple[int, ...]
-    ) -> tuple[Codes, dict[str, Tensor]]:
-        """What there is in the window at ``start``."""
-        seen = (..., *(slice(at, at + n) for at, n in zip(start, windows.size, strict=True)))
-        window = Codes(codes.indices[seen], None if codes.mask is None else codes.mask[seen])
-        return window, self.conditions.cut(condition, windows, start)
+    def _row(
+        self, codes: Codes, condition: dict[str, Tensor] | None, windows: Windows
+    ) -> tuple[Codes, Tensor]:
+        """The codes in the order in which they are read, and the tokens that are told before them."""
+        count, device = len(codes.indices), codes.indices.device
+        parts = self.conditions.read(condition, windows.grid, count, device)
+        if self.training and self.reading.blind:
+            hidden = torch.rand(count, device=device) < self.reading.blind
+            for part in parts:
+                part[hidden] = self.nothing
+        places = self.reading.places(windows.grid)
+        mask = None if codes.mask is None else placed(codes.mask[:, None], places)[:, 0]
+        told = self.conditions.row(parts, windows, (0,) * len(windows.grid))
+        return Codes(placed(codes.indices, places), mask), told
 
     def _inputs(self, told: Tensor, read: Tensor) -> Tensor:
         """What is told (R, m) and the codes' tokens (R, n) to (R, m + n, width)."""
         row = torch.cat([told, read.masked_fill(read == self.alphabet.nothing, self.nothing)], dim=1)
         return self.dropout(self.enter(row))
 
-    def _logits(self, before: Tensor, told: Tensor) -> Tensor:
+    def _where(self, grid: tuple[int, ...]) -> Tensor | None:
+        """What tells each of the codes' tokens its place (n, width), unless the network does."""
+        if self.axes is None:
+            return None
+        return self.axes(grid)[self.reading.places(grid)].repeat_interleave(self.num_codebooks, dim=0)
+
+    def _hidden(self, told: Tensor, read: Tensor, grid: tuple[int, ...], **how: Any) -> Tensor:
+        """What the network says (R, m + n, width) of what is told (R, m) and the codes' tokens (R, n)."""
+        x, m = self._inputs(told, read), told.shape[1]
+        if (where := self._where(grid)) is not None:
+            x = x + nn.functional.pad(where[: read.shape[1]], (0, 0, m, 0))
+        return self.net(x, unmasked=min(self.reading.unmasked, m), **how)
+
+    def _logits(self, before: Tensor, told: Tensor, grid: tuple[int, ...] = ()) -> Tensor:
         """What comes next, (B, Q, L), after ``told`` and tokens (B, L), of which the first says nothing."""
         read, size = before[:, 1:], self.codebook_size
         if self.training and self.reading.keep < 1:
@@ -179,7 +207,7 @@ class GPTPrior(Prior):
             noise = torch.randint_like(read, size) + size * books
             kept = torch.rand(read.shape, device=read.device) < self.reading.keep
             read = torch.where(kept | (read == self.alphabet.nothing), read, noise)
-        h = self.net(self._inputs(told, read), unmasked=min(self.reading.unmasked, told.shape[1]))
+        h = self._hidden(told, read, grid)
         h_BTKD = h[:, told.shape[1] - 1 :].unflatten(1, (-1, self.num_codebooks))
         weight_KQD = self.leave.weight[: self.num_codebooks * size].unflatten(0, (-1, size))
         return torch.einsum("btkd,kqd->btkq", h_BTKD, weight_KQD).flatten(1, 2).transpose(1, 2)
@@ -190,7 +218,7 @@ class _Reader:
 
     def __init__(self, prior: GPTPrior, parts: list[Tensor], windows: Windows, *, guided: bool) -> None:
         self.prior, self.parts, self.windows, self.guided = prior, parts, windows, guided
-        self.steps, self.cache = Steps(prior.net), None
+        self.steps, self.cache, self.where = Steps(prior.net), None, prior._where(windows.size)
         codes = prior.leave.weight.detach()[: prior.num_codebooks * prior.codebook_size]
         self.leave = [part.T.contiguous() for part in codes.split(prior.codebook_size)]
 
@@ -210,14 +238,9 @@ class _Reader:
         assert self.cache is not None
         prior, told = self.prior, self.told.shape[1]
         if self.cache.place:
-            h = self.steps.step(prior.enter.weight[tokens[:, 0]], self.cache)
+            x = prior.enter.weight[tokens[:, 0]]
+            x = x if self.where is None else x + self.where[self.cache.place - told]
+            h = self.steps.step(x, self.cache)
         else:
-            unmasked = min(prior.reading.unmasked, told)
-            h = prior.net(prior._inputs(self.told, tokens[:, 1:]), self.cache, unmasked=unmasked)[:, -1]
+            h = prior._hidden(self.told, tokens[:, 1:], self.windows.size, cache=self.cache)[:, -1]
         return h @ self.leave[(self.cache.place - told) % prior.num_codebooks]
-
-
-def _placed(values: Tensor, places: Tensor) -> Tensor:
-    """(B, K, *grid) with the value of raster place ``places[i]`` at i."""
-    grid = values.shape[2:]
-    return values.flatten(2)[:, :, places.to(values.device)].unflatten(2, grid)

@@ -85,3 +85,9 @@ def order(name: str, grid: tuple[int, ...]) -> Tensor:
     if len(grid) != 2:
         raise BadSetting(f"the order {name} is for pictures, and the grid {grid} has not two axes")
     return torch.tensor(ORDERS[name](*grid), dtype=torch.int64)
+
+
+def placed(values: Tensor, places: Tensor) -> Tensor:
+    """(B, K, *grid) with the value of raster place ``places[i]`` at i."""
+    grid = values.shape[2:]
+    return values.flatten(2)[:, :, places.to(values.device)].unflatten(2, grid)

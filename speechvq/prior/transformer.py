@@ -58,6 +58,8 @@ class TransformerPrior(Prior):
                     f"there is no size {size!r} of the transformer prior; known: {', '.join(SIZES)}"
                 )
             size = SIZES[size]
+        if size.positions == "given":
+            raise BadSetting("the transformer prior gives its network no positions: rotary or learned")
         self.alphabet = Alphabet(codebook_size, num_codebooks)
         self.codebook_size, self.num_codebooks = codebook_size, num_codebooks
         self.speakers, self.codec = tuple(speakers), codec

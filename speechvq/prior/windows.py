@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from speechvq.codec import Codes
 from speechvq.prior.row import Reader
 
 
@@ -65,6 +66,11 @@ class Windows:
         for axis, (first, size) in enumerate(zip(self.start(place), self.size, strict=True)):
             places = places.narrow(axis, first, size)
         return places[places < place]
+
+    def cut(self, codes: Codes, start: tuple[int, ...]) -> Codes:
+        """The codes (B, K, *grid) in the window at ``start``."""
+        seen = (..., *(slice(at, at + n) for at, n in zip(start, self.size, strict=True)))
+        return Codes(codes.indices[seen], None if codes.mask is None else codes.mask[seen])
 
     def shares(self) -> Iterator[Share]:
         """All the windows, with the places that each is there for."""

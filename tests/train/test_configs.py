@@ -15,7 +15,7 @@ from speechvq.train.start import start_fabric
 
 FILES = {group: sorted((config_folder() / group).glob("*.yaml")) for group in GROUPS}
 CHOICES = [f"{group}={path.stem}" for group, paths in FILES.items() for path in paths]
-OF_PICTURES = ("image", "vqgan", "rqvae", "vqvae", "picture", "pixelcnn", "gpt", "vit")
+OF_PICTURES = ("image", "vqgan", "rqvae", "vqvae", "picture", "pixelcnn", "gpt", "vit", "vim")
 SMALL = ["runtime.batch_size=2", "runtime.accelerator=cpu"]
 
 
@@ -32,7 +32,7 @@ def about(choice: str, *words: str) -> bool:
 
 def of_prior(choice: str) -> bool:
     """Whether the file is of a prior, and needs a codec."""
-    return about(choice, "prior", "pixelcnn", "gpt") or choice.endswith("_rq")
+    return about(choice, "prior", "pixelcnn", "gpt", "vim") or choice.endswith("_rq")
 
 
 @pytest.fixture

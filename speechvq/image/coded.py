@@ -87,6 +87,12 @@ def open_codes(
     return found
 
 
+def grid_of(corpus: PictureCorpus, codec: Codec) -> tuple[int, int]:
+    """Rows and columns of the codes of every picture."""
+    rows, columns = codec.encoder.grid(corpus.size)
+    return rows, columns
+
+
 def _check(corpus: PictureCorpus, codec: Codec, told: Mapping[str, Codec | None]) -> None:
     """That the pictures, and the views of them that are told, are such as the codecs see."""
     if told and corpus.settings.view != "picture":

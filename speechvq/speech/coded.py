@@ -93,6 +93,21 @@ def open_codes(
     return hear(corpus.settings, codec, splits, voices=voices, device=device)
 
 
+def grid_of(corpus: SpeechCorpus, codec: Codec) -> tuple[int]:
+    """How many codes a training crop has; held-out ones may have no more of them.
+
+    Raises:
+        BadSetting: held-out crops are longer.
+    """
+    settings = corpus.settings
+    if settings.valid_seconds > settings.seconds:
+        raise BadSetting(
+            f"held-out crops of {settings.valid_seconds:g} s are longer than the {settings.seconds:g} s that "
+            "places are learned of; give data.valid_seconds=data.seconds, or model.prior.grid=[]"
+        )
+    return (_places(settings.seconds, codec),)
+
+
 def hear(
     settings: SpeechDataSettings,
     codec: Codec,
@@ -106,12 +121,12 @@ def hear(
     Args:
         settings: which manifest, how long crops are, and which voices.
         codec: finished; its mode and device stay as they are if ``device`` is where it is.
-        splits: which; the first is to train on.
+        splits: which; crops of the split train are at random places.
         voices: of the codec, in the order in which they are counted; none for all of the codec's.
         device: where to encode what was not heard before.
 
     Raises:
-        BadManifest: the first split is empty.
+        BadManifest: the split train is asked for, and empty.
         BadAudio: a recording cannot be read, and it is not to be skipped.
     """
     asked = set(settings.speakers or codec.decoder.speakers)
@@ -125,17 +140,21 @@ def hear(
             for codes, entry in zip(heard, entries, strict=True)
             if entry.split == split and entry.speaker in asked.intersection(voices) and len(codes)
         ]
-        seconds = settings.seconds if split == splits[0] else settings.valid_seconds
+        seconds = settings.seconds if split == "train" else settings.valid_seconds
         found[split] = HeardData(
             [codes for codes, _ in chosen], [who for _, who in chosen],
-            length=max(1, round(seconds * codec.frame_rate)), seed=settings.seed, random=split == splits[0],
+            length=_places(seconds, codec), seed=settings.seed, random=split == "train",
         )  # fmt: skip
-    if not len(found[splits[0]]):
+    if "train" in found and not len(found["train"]):
         raise BadManifest(
-            f"{settings.manifest} has no recording of the split {splits[0]} by a voice that is asked for and "
+            f"{settings.manifest} has no recording of the split train by a voice that is asked for and "
             f"that the codec knows ({', '.join(codec.decoder.speakers)})"
         )
     return found
+
+
+def _places(seconds: float, codec: Codec) -> int:
+    return max(1, round(seconds * codec.frame_rate))
 
 
 def code_file(manifest: str | Path, codec: Codec, splits: Sequence[str]) -> Path:

@@ -1,4 +1,4 @@
-"""Write the page of results from the figures of both recipes, as far as they are there.
+"""Write the page of results from the figures of all recipes, as far as they are there.
 
 python results.py outputs/images results.md
 """
@@ -93,6 +93,30 @@ def vizdoom(found: dict) -> list[str]:
     return lines
 
 
+def rate_distortion(found: dict) -> list[str]:
+    """Depth against a larger codebook."""
+    return [
+        "## Rate and distortion: `recipes/images/rate_distortion.sh`",
+        "",
+        "Fashion-MNIST, 32 x 32 pixels as 4 x 4 places; the same encoder and decoder, trained alike with "
+        f"each quantizer. Mean squared error of {found['pictures']} test pictures, in bytes (0 to 255).",
+        "",
+        "| depth | codes | bits a picture | mean squared error | codes used |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {row['depth']:.0f} | {row['codes']:.0f} | {row['bits']:.0f} | "
+            f"{row['mean squared error']:.1f} | {row['used']:.1%} |"
+            for row in found["rows"]
+        ),
+        "",
+        "![](pictures/rate_distortion-plot.png)",
+        "",
+        "Test pictures, then reconstructions in the order of the table:",
+        "",
+        "![](pictures/rate_distortion-reconstructions.png)",
+    ]
+
+
 def main(figures: Path, page: Path) -> None:
     """Take the figures and sheets of one recipe, and write the page of all that were taken."""
     name, pictures = figures.parent.name, page.parent / "pictures"
@@ -101,7 +125,7 @@ def main(figures: Path, page: Path) -> None:
         shutil.copyfile(file, pictures / f"{name}-{file.name}")
     shutil.copyfile(figures, pictures / f"{name}.json")
     lines = ["# Pictures: what came out", ""]
-    for section in (fashion, vizdoom):
+    for section in (fashion, vizdoom, rate_distortion):
         taken = pictures / f"{section.__name__}.json"
         if taken.is_file():
             lines += [*section(json.loads(taken.read_text())), ""]

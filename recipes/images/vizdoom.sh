@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Frames of a game: VQGAN with and without its critic, then transformers told nothing, depth, or classes.
-# About an hour on two cores. TIMES=0.1 is a trial; on a GPU TIMES=20 SIZE=base PRIOR=base and larger batches.
+# About 45 minutes on two cores. TIMES=0.1 is a trial; on a GPU TIMES=20 SIZE=base PRIOR=base and larger batches.
 # What is done is not done again: after an interruption, start it again.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -27,20 +27,33 @@ once() { # NAME STEPS SETTINGS...: a run of so many steps that is finished is no
 vqgan=(experiment=image_vqgan model.encoder.size="$size" model.decoder.size="$size" quantizer.codebook_size=512
   runtime.batch_size=8)
 alone=("~objective" "+objective={name: codec}")
-once warm 900 "${vqgan[@]}" "${alone[@]}"
-more=("${vqgan[@]}" init_from="$runs/warm/codec" optimiser.warmup=50)
-once plain 600 "${more[@]}" "${alone[@]}"
-once critic 600 "${more[@]}" objective.start_step=0 objective.width=32 objective.lr=2e-4
 maps=(data.size=64 model.encoder.size=tiny model.decoder.size=tiny quantizer.codebook_size=128 runtime.batch_size=8)
-once depth 500 experiment=image_vqgan "${alone[@]}" "${maps[@]}" data.view=depth \
-  model.decoder.loss.perceptual.network=none
-once classes 500 experiment=image_vqgan "${alone[@]}" model=vqgan_segmentation "${maps[@]}" data.view=segmentation
-
 gpt=(experiment=image_gpt model.codec="$runs/critic/codec" model.prior.size="$prior"
   runtime.batch_size=16 optimiser.lr=1e-3)
+
+codecs_of_maps() {
+  once depth 500 experiment=image_vqgan "${alone[@]}" "${maps[@]}" data.view=depth \
+    model.decoder.loss.perceptual.network=none
+  once classes 500 experiment=image_vqgan "${alone[@]}" model=vqgan_segmentation "${maps[@]}" data.view=segmentation
+}
+plain() { once plain 600 "${vqgan[@]}" init_from="$runs/warm/codec" optimiser.warmup=50 "${alone[@]}"; }
+told_depth() { once from_depth 900 "${gpt[@]}" model.told.depth="$runs/depth/codec"; }
+
+# Two at a time, one on each core.
+beside() { "$1" & beside=$!; }
+trap 'kill "${beside:-}" 2>/dev/null || true' EXIT
+beside codecs_of_maps
+once warm 1000 "${vqgan[@]}" "${alone[@]}"
+wait "$beside"
+beside plain
+# A critic that weighs more than this sharpens, but takes more steps to lower the Frechet distance.
+once critic 600 "${vqgan[@]}" init_from="$runs/warm/codec" optimiser.warmup=50 \
+  objective.start_step=0 objective.width=32 objective.weight=0.25
+wait "$beside"
+beside told_depth
 once free 900 "${gpt[@]}"
-once from_depth 900 "${gpt[@]}" model.told.depth="$runs/depth/codec"
 once from_classes 900 "${gpt[@]}" model.told.segmentation="$runs/classes/codec"
+wait "$beside"
 
 python "$here/vizdoom.py" "$runs" "$data" "$out"
 # Of a trial, nothing is taken.

@@ -117,6 +117,48 @@ def rate_distortion(found: dict) -> list[str]:
     ]
 
 
+def rq(found: dict) -> list[str]:
+    """Stacks of codes beside single ones."""
+    names = {"single": "16 x 16 x 1", "stacks": "8 x 8 x 4"}
+    told = {
+        "single": "16 x 16 x 1, transformer",
+        "hard": "8 x 8 x 4, RQ-Transformer, hard labels",
+        "soft": "8 x 8 x 4, RQ-Transformer, soft labels and drawn codes",
+    }
+    lines = [
+        "## Stacks of codes: `recipes/images/rq.sh`",
+        "",
+        f"The frames of the game again, the same bits and codes in two forms; {found['frames']} test frames.",
+        "",
+        "| codes | bits a frame | Frechet | PSNR dB |",
+        "|---|---|---|---|",
+    ]
+    for name, row in found["codecs"].items():
+        lines.append(f"| {names[name]} | {row['bits']:.0f} | {row['Frechet']:.1f} | {row['PSNR']:.2f} |")
+    lines += ["", "| frames made up by | parameters | Frechet |", "|---|---|---|"]
+    for name in told:
+        row = found["priors"][name]
+        lines.append(f"| {told[name]} | {row['parameters'] / 1e6:.2f} M | {row['Frechet']:.1f} |")
+    lines += [
+        "",
+        "Frames a second on one thread (codes alone, and with decoding):",
+        "",
+        "| batch | 16 x 16 x 1 | 8 x 8 x 4 | ratio of codes | ratio of frames |",
+        "|---|---|---|---|---|",
+    ]
+    for row in found["speed"]:
+        one, four = row["single"], row["stacks"]
+        lines.append(
+            f"| {row['batch']} | {one['codes']:.2f}, {one['pictures']:.2f} | "
+            f"{four['codes']:.2f}, {four['pictures']:.2f} | {four['codes'] / one['codes']:.1f} | "
+            f"{four['pictures'] / one['pictures']:.1f} |"
+        )
+    lines += ["", "Test frames, then 16 x 16 x 1 and 8 x 8 x 4:", "", "![](pictures/rq-reconstructions.png)"]
+    for name, text in told.items():
+        lines += ["", f"Made up, {text}:", "", f"![](pictures/rq-{name}.png)"]
+    return lines
+
+
 def main(figures: Path, page: Path) -> None:
     """Take the figures and sheets of one recipe, and write the page of all that were taken."""
     name, pictures = figures.parent.name, page.parent / "pictures"
@@ -125,7 +167,7 @@ def main(figures: Path, page: Path) -> None:
         shutil.copyfile(file, pictures / f"{name}-{file.name}")
     shutil.copyfile(figures, pictures / f"{name}.json")
     lines = ["# Pictures: what came out", ""]
-    for section in (fashion, vizdoom, rate_distortion):
+    for section in (fashion, vizdoom, rate_distortion, rq):
         taken = pictures / f"{section.__name__}.json"
         if taken.is_file():
             lines += [*section(json.loads(taken.read_text())), ""]

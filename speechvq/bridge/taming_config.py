@@ -96,19 +96,28 @@ def read_config(path: str | Path) -> Target:
     Raises:
         BadCheckpoint: it is no such yaml, or its class is unknown.
     """
+    found = read_yaml(path)
+    if not isinstance(found, Mapping):
+        raise BadCheckpoint(f"{path} has no model; give the yaml that came with the checkpoint")
+    return target(found.get("model"), "model", (TRANSFORMER, *VQGANS), path=path)
+
+
+def read_yaml(path: str | Path) -> Any:
+    """What is in the yaml of a checkpoint, as plain containers.
+
+    Raises:
+        BadCheckpoint: it is not there, or is no yaml.
+    """
     path = Path(path)
     if not path.is_file():
         raise BadCheckpoint(f"{path} is not there; give the yaml that came with the checkpoint")
     try:
-        found = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
         if isinstance(error, PermissionError):
             raise
         reason = " ".join(str(error).split())[:200]
         raise BadCheckpoint(f"{path} is truncated or is not a yaml ({reason})") from error
-    if not isinstance(found, Mapping):
-        raise BadCheckpoint(f"{path} has no model; give the yaml that came with the checkpoint")
-    return target(found.get("model"), "model", (TRANSFORMER, *VQGANS), path=path)
 
 
 def target(found: Any, key: str, known: Iterable[str], *, path: str | Path) -> Target:

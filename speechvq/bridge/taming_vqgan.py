@@ -42,14 +42,14 @@ def codec_config(
     if model is not None and model.params.get("remap") is not None:
         raise BadCheckpoint(f"{model.path}: its codes are numbered anew (remap), which is not supported here")
     told = {} if model is None else model.widths()
-    widths = _widths(tensors, told, prefix=prefix, path=path)
+    widths = found_widths(tensors, told, prefix=prefix, path=path)
     name = next((name for name in CODEBOOKS if prefix + name in tensors), None)
     if name is None:
         raise BadCheckpoint(f"{path} has no codebook {prefix}{next(iter(CODEBOOKS))}: it is no VQGAN")
     quantizer = CODEBOOKS[name]
     codes, dim = (_size(tensors, prefix + name, axis, 2, path) for axis in (0, 1))
     if model is not None:
-        _compare(model, widths, told, {"n_embed": codes, "embed_dim": dim}, path)
+        compare(model, widths, told, {"n_embed": codes, "embed_dim": dim}, path)
         if VQGANS[model.name] != quantizer:
             raise BadCheckpoint(f"{model.path} describes a {model.name}, but {path} has a {quantizer} one")
     segments = prefix + "colorize" in tensors or widths.colours > COLOURS or _segments(model)
@@ -81,13 +81,10 @@ def official(codec: Codec) -> dict[str, Any]:
     assert isinstance(encoder, VQGANEncoder)
     assert isinstance(decoder, VQGANDecoder)
     widths, segments = encoder.widths, decoder.loss.kind == "segmentation"
-    ddconfig = {theirs: getattr(widths, ours) for ours, theirs in WIDTHS.items()}
-    ddconfig |= {"ch_mult": list(widths.multipliers), "attn_resolutions": list(widths.attention)}
-    ddconfig |= {"double_z": False, "out_ch": widths.colours, "resolution": widths.resolution}
     params: dict[str, Any] = {
         "embed_dim": encoder.dim,
         "n_embed": codec.quantizer.codebook_size,
-        "ddconfig": ddconfig | {"dropout": widths.dropout},
+        "ddconfig": official_widths(widths),
         "lossconfig": {"target": "taming.modules.losses.DummyLoss"},
     }
     name = "VQModel"
@@ -102,8 +99,20 @@ def official(codec: Codec) -> dict[str, Any]:
     return {"target": f"taming.models.vqgan.{name}", "params": params}
 
 
-def _widths(tensors: Tensors, told: Mapping[str, Any], *, prefix: str, path: str | Path) -> Widths:
-    """Of the tensors, but for the resolution and the dropout."""
+def official_widths(widths: Widths) -> dict[str, Any]:
+    """The arguments "ddconfig" of the networks, for a yaml."""
+    ddconfig = {theirs: getattr(widths, ours) for ours, theirs in WIDTHS.items()}
+    ddconfig |= {"ch_mult": list(widths.multipliers), "attn_resolutions": list(widths.attention)}
+    ddconfig |= {"double_z": False, "out_ch": widths.colours, "resolution": widths.resolution}
+    return ddconfig | {"dropout": widths.dropout}
+
+
+def found_widths(tensors: Tensors, told: Mapping[str, Any], *, prefix: str = "", path: str | Path) -> Widths:
+    """Of the tensors, but for the resolution and the dropout, which are what was ``told``, or usual.
+
+    Raises:
+        BadCheckpoint: these are not the networks of a VQGAN.
+    """
 
     def size(name: str, axis: int) -> int:
         return _size(tensors, prefix + name, axis, 4, path)
@@ -130,10 +139,10 @@ def _widths(tensors: Tensors, told: Mapping[str, Any], *, prefix: str, path: str
         raise BadCheckpoint(f"{path} has sizes that no VQGAN has: {error}") from error
 
 
-def _compare(
+def compare(
     model: Target, widths: Widths, told: Mapping[str, Any], codes: dict[str, int], path: str | Path
 ) -> None:
-    """Raise unless the tensors have the sizes of the yaml."""
+    """Raise `BadCheckpoint` unless the tensors have the sizes of the yaml."""
     found = {theirs: getattr(widths, ours) for ours, theirs in WIDTHS.items()} | codes
     sides = [widths.side(level) for level in range(len(widths.multipliers))]
     # A resolution that no level has asks for no attention.

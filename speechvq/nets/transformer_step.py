@@ -1,9 +1,16 @@
 """The transformer one place at a time, with the weights laid out for it and without gradients.
 
 The same sums as in `speechvq.nets.transformer`. A product with one row reads every weight once, so what
-counts is the order in which it is read: as (inputs, outputs) that is as fast as memory gives it. Keys
-and values are turned and kept in one go, the values by an angle of nothing.
+counts is the order in which it is read: as (inputs, outputs) that is as fast as memory gives it. Beside
+that every call costs, so there are few. Keys and values are turned and kept in one go, the values by an
+angle of nothing; a bias is added to the stream before the product is, in place; and with a = x / sqrt 2
+
+    gelu(x) = x (1 + erf a) / 2 = (a + a erf a) / sqrt 2,
+
+where both factors stand in the weights.
 """
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +54,7 @@ class Steps:
         for block, kept in zip(self.blocks, cache.kept, strict=True):
             x = block.step(x, turn, kept, first, place)
         cache.place = place + 1
-        return F.layer_norm(x, *self.last)
+        return torch.layer_norm(x, *self.last)
 
 
 class _Laid:
@@ -56,27 +63,30 @@ class _Laid:
     def __init__(self, block: Block) -> None:
         self.heads, self.before, self.between = block.heads, _norm(block.before), _norm(block.between)
         self.look, self.bring = _laid(block.look), _laid(block.bring)
-        self.widen, self.narrow = _laid(block.widen), _laid(block.narrow)
+        self.widen = tuple(math.sqrt(0.5) * part for part in _laid(block.widen))
+        weight, bias = _laid(block.narrow)
+        self.narrow = math.sqrt(0.5) * weight, bias
 
     def step(self, x: Tensor, turn: Tensor | None, kept: Tensor, first: int, place: int) -> Tensor:
         """(R, D) to (R, D); ``turn`` is (3, 1, D / heads / 2), ``first`` the first place that is seen."""
         count = x.shape[0]
         weight, bias = self.look
-        looks = torch.addmm(bias, F.layer_norm(x, *self.before), weight)
+        looks = torch.addmm(bias, torch.layer_norm(x, *self.before), weight)
         if turn is None:
             looks = looks.view(count, 3, self.heads, -1)
         else:
             pairs = torch.view_as_complex(looks.float().view(count, 3, self.heads, -1, 2))
             looks = torch.view_as_real(pairs * turn).flatten(3).to(kept.dtype)
-        kept[:, :, :, place] = looks[:, 1:]
-        k, v = kept[:, :, :, first : place + 1].unbind(1)
+        kept.select(3, place).copy_(looks[:, 1:])
+        k, v = kept.narrow(3, first, place + 1 - first).unbind(1)
         seen = F.scaled_dot_product_attention(looks[:, 0, :, None].to(kept.dtype), k, v)
         weight, bias = self.bring
-        x = torch.addmm(x, seen.reshape(count, -1), weight).add_(bias)
+        x = (x + bias).addmm_(seen.reshape(count, -1), weight)
         weight, bias = self.widen
-        wide = F.gelu(torch.addmm(bias, F.layer_norm(x, *self.between), weight))
+        wide = torch.addmm(bias, torch.layer_norm(x, *self.between), weight)
+        wide = torch.addcmul(wide, wide, torch.erf(wide))
         weight, bias = self.narrow
-        return torch.addmm(x, wide, weight).add_(bias)
+        return (x + bias).addmm_(wide, weight)
 
 
 def _laid(layer: nn.Linear) -> tuple[Tensor, Tensor]:
@@ -85,5 +95,5 @@ def _laid(layer: nn.Linear) -> tuple[Tensor, Tensor]:
 
 
 def _norm(norm: nn.LayerNorm) -> tuple[tuple[int, ...], Tensor, Tensor, float]:
-    """What `torch.nn.functional.layer_norm` takes after its input."""
+    """What `torch.layer_norm` takes after its input."""
     return norm.normalized_shape, norm.weight.detach(), norm.bias.detach(), norm.eps

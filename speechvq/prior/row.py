@@ -78,17 +78,19 @@ def write_row(
     said = row.new_zeros(count, length)  # the same as numbers of codes
     said[:, :begun] = alphabet.numbers(given)
     unread = row[:, : begun + 1]
-    for place in range(begun, length):
-        book = place % depth
-        if steering.guidance == 1:
-            logits = reader.read(unread)
-        else:
-            known, unknown = reader.read(unread.repeat(2, 1)).chunk(2)
-            logits = guide(known, unknown, steering.guidance)
-        logits = steer(logits.float(), said[:, book:place:depth], steering)
-        said[:, place] = sample(logits, sampling, uniforms[:, place])
-        row[:, place + 1] = said[:, place] + alphabet.first + book * alphabet.codebook_size
-        unread = row[:, place + 1 : place + 2]
+    # In inference mode a call costs less; what is handed out was made outside of it.
+    with torch.inference_mode():
+        for place in range(begun, length):
+            book = place % depth
+            if steering.guidance == 1:
+                logits = reader.read(unread)
+            else:
+                known, unknown = reader.read(unread.repeat(2, 1)).chunk(2)
+                logits = guide(known, unknown, steering.guidance)
+            logits = steer(logits.float(), said[:, book:place:depth], steering)
+            said[:, place] = sample(logits, sampling, uniforms[:, place])
+            row[:, place + 1] = said[:, place] + alphabet.first + book * alphabet.codebook_size
+            unread = row[:, place + 1 : place + 2]
     return alphabet.codes(row[:, 1:], grid)
 
 

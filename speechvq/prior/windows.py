@@ -57,8 +57,11 @@ class Windows:
 
     def start(self, place: int) -> tuple[int, ...]:
         """Where the window begins when the ``place``, in raster order, is drawn."""
-        found = torch.unravel_index(torch.tensor(place), self.grid)
-        return tuple(self._along(axis, int(at)) for axis, at in enumerate(found))
+        found: list[int] = []
+        for axis in reversed(range(len(self.grid))):
+            place, at = divmod(place, self.grid[axis])
+            found.insert(0, self._along(axis, at))
+        return tuple(found)
 
     def before(self, place: int) -> Tensor:
         """The places (n,), in raster order, of this place's window that come before it."""

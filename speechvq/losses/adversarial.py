@@ -4,7 +4,8 @@ Hinge: Lim and Ye, "Geometric GAN" (2017). Least squares: Mao et al. (2017), wit
 Kong et al., "HiFi-GAN" (2020), equations 1 and 2. Feature matching: the same, equation 4. "vanilla": the
 critic's cross-entropy (Goodfellow et al. 2014), with the maker's loss of the hinge, as in the code of Esser,
 Rombach and Ommer (2021). Their critic's losses are halved; here both halves are added, and an optimiser
-that ignores the scale of a gradient, such as Adam, makes no difference of it.
+that ignores the scale of a gradient, such as Adam, makes no difference of it. "logistic": the same of the
+critic, with the non-saturating loss of Goodfellow et al. for the maker, as in StyleGAN2.
 
 The paper sums over its critics; here every loss is divided by their number, so that a weight means
 the same with two critics as with eight. Masks are float maps (B, 1, h, w) or None, brought to the
@@ -25,6 +26,7 @@ type Masks = Sequence[Tensor | None]
 _COSTS: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {
     "hinge": (lambda s: F.relu(1 - s), lambda s: F.relu(1 + s), lambda s: -s),
     "vanilla": (lambda s: F.softplus(-s), F.softplus, lambda s: -s),
+    "logistic": (lambda s: F.softplus(-s), F.softplus, lambda s: F.softplus(-s)),
     "squares": (lambda s: (1 - s).square(), lambda s: s.square(), lambda s: (1 - s).square()),
 }
 KINDS = tuple(_COSTS)
@@ -39,7 +41,7 @@ def critic_loss(
         real: each critic's scores (B, 1, h, w) of recordings.
         made: the same of what the decoder made (detached from it).
         masks: each critic's mask.
-        kind: "hinge", "squares" or "vanilla".
+        kind: "hinge", "squares", "vanilla" or "logistic".
     """
     if_real, if_made, _ = _costs(kind)
     parts = [

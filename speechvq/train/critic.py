@@ -2,7 +2,8 @@
 
 Sound is heard by critics of many periods and resolutions (`speechvq.nets.critic`), with feature matching; a
 picture is seen patch by patch (`speechvq.nets.patch_critic`), with the adaptive weight of "Taming
-Transformers for High-Resolution Image Synthesis" (Esser et al. 2021, equation 7) where asked for.
+Transformers for High-Resolution Image Synthesis" (Esser et al. 2021, equation 7) where asked for, or as a
+whole (`speechvq.nets.style_critic`), with R1 every few steps.
 """
 
 from collections.abc import Mapping
@@ -17,33 +18,50 @@ from speechvq.codec import Batch, Codec, Reconstruction
 from speechvq.errors import BadSetting, UnknownName
 from speechvq.losses.adaptive import adaptive_weight
 from speechvq.losses.adversarial import KINDS, critic_loss, feature_matching, maker_loss
+from speechvq.losses.gradient_penalty import steepness
 from speechvq.nets.critic import Critic
 from speechvq.nets.patch_critic import NORMS, PatchCritic
+from speechvq.nets.style_critic import StyleCritic
 from speechvq.table import settings
 from speechvq.train.contrast import contrast_of
 from speechvq.train.objective import CodecObjective, Objective, Outcome, detached
 from speechvq.train.schedule import Optimiser
 
-CRITICS = {"sound": "speech", "patch": "image"}
+CRITICS = {"sound": "speech", "patch": "image", "style": "image"}
 """Each critic and the room whose codecs it criticises."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """What is told to a style critic alone."""
+
+    side: int | None = None  # pixels a side of the pictures it sees; None: of the largest that the codec sees
+    group: int = 4  # pictures whose differences it looks at together
+    gamma: float = 10.0  # weight of R1, halved; 0 for none
+    every: int = 16  # R1 is taken every so many steps, and then so many times as heavy
+
+    def __post_init__(self) -> None:
+        if not self.gamma >= 0 or self.every < 1:
+            raise BadSetting("objective.style: gamma must be at least 0, every at least 1")
 
 
 @dataclass(frozen=True)
 class Adversary:
     """A critic and what it has to say in the codec's loss."""
 
-    critic: str = "sound"  # sound, or patch for pictures
-    width: int = 16  # channels of the critics' first layers; 32 in the papers on sound, 64 on pictures
+    critic: str = "sound"  # sound; patch or style for pictures
+    width: int = 16  # channels of the critics' first layers; in papers 32 of sound, 64 (patch), 128 (style)
     layers: int = 3  # of a patch critic: it sees 16, 34, 70 pixels with 1, 2, 3
-    channels: int = 3  # of the pictures that a patch critic sees; "auto" in a spec: as the codec
+    channels: int = 3  # of the pictures that a critic sees; "auto" in a spec: as the codec
     norm: str = "batch"  # of a patch critic: batch or act
-    kind: str = "hinge"  # hinge, squares or vanilla
+    kind: str = "hinge"  # hinge, squares, vanilla or logistic
     start_step: int = 0  # the critic learns and is heard from this step on
     weight: float = 1.0  # of the codec's adversarial loss
     adaptive: bool = False  # scale that loss to the reconstruction's gradient at the decoder's last layer
     features: float = 2.0  # of feature matching
     lr: float = 2e-4  # the critic's learning rate
     window: int = 0  # samples of a random cut of sound that the critic hears; 0 for all of the crop
+    style: Style = Style()  # of a style critic
 
     def __post_init__(self) -> None:
         if self.critic not in CRITICS:
@@ -54,7 +72,7 @@ class Adversary:
             raise UnknownName("adversarial loss", self.kind, list(KINDS))
         if min(self.start_step, self.weight, self.features, self.window) < 0 or not self.lr > 0:
             raise BadSetting("the critic's start_step, weights and window must be at least 0, its lr above 0")
-        if self.critic == "patch" and self.window:
+        if self.critic != "sound" and self.window:
             raise BadSetting("objective.window cuts sound; leave it out for pictures")
 
 
@@ -94,7 +112,7 @@ class CriticObjective(Objective):
             )
         if step < self.adversary.start_step:
             return outcome
-        return self._criticised(outcome, batch, reconstruction, reconstruction.signal)
+        return self._criticised(outcome, batch, reconstruction, step)
 
     def judge(self, product: nn.Module, batch: Batch) -> Outcome:
         """See `Objective.judge`: without the critics, whose opinion changes from step to step."""
@@ -110,8 +128,12 @@ class CriticObjective(Objective):
         """The weight of the decoder's last layer, of a decoder that says which it is."""
         return getattr(self.product.decoder, "last_layer", None)
 
-    def _criticised(self, outcome: Outcome, batch: Batch, own: Reconstruction, made: Tensor) -> Outcome:
-        real, made, mask = self._heard(batch, made)
+    def _criticised(self, outcome: Outcome, batch: Batch, own: Reconstruction, step: int) -> Outcome:
+        assert own.signal is not None
+        real, made, mask = self._heard(batch, own.signal)
+        penalty = self._penalty(step)
+        if penalty:
+            real = real.detach().requires_grad_()
         still = {name: value.detach() for name, value in self.critic.named_parameters()}
         about_made = functional_call(self.critic, still, (made, mask))
         to_real, to_made = self.critic(real, mask), self.critic(made.detach(), mask)
@@ -124,6 +146,9 @@ class CriticObjective(Objective):
             weight, stats = weight * balance, {"critic/balance": balance}
         tell = critic_loss([j.scores for j in to_real], [j.scores for j in to_made], masks, kind=kind)
         new = {"critic/maker": weight * game, "critic/critic": tell}
+        if penalty:
+            steep = steepness([j.scores for j in to_real], real)
+            new["critic/r1"], stats["critic/slope"] = penalty * steep, steep
         if self.adversary.features:
             match = feature_matching([j.features for j in to_real], [j.features for j in about_made], masks)
             new["critic/features"] = self.adversary.features * match
@@ -131,6 +156,12 @@ class CriticObjective(Objective):
         return outcome._replace(
             loss=loss, losses=outcome.losses | detached(new), stats=outcome.stats | detached(stats)
         )
+
+    def _penalty(self, step: int) -> float:
+        """The weight of R1 at a step, mostly 0."""
+        style = self.adversary.style
+        due = self.adversary.critic == "style" and step % style.every == 0 and torch.is_grad_enabled()
+        return style.gamma / 2 * style.every if due else 0.0
 
     def _heard(self, batch: Batch, made: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Original, reconstruction and mask, cut to one length and perhaps to a random window."""
@@ -178,6 +209,15 @@ def _critic(adversary: Adversary, codec: Codec) -> nn.Module:
             f"the critic is of pictures with {adversary.channels} channels, and the codec's have {colours}; "
             f"give objective.channels={colours}"
         )
+    if adversary.critic == "style":
+        side = adversary.style.side or getattr(codec.encoder, "side", None)
+        if side is None:
+            raise BadSetting(
+                "a style critic sees whole pictures of one size, which this codec does not tell; give "
+                "objective.style.side=PIXELS"
+            )
+        group = adversary.style.group
+        return StyleCritic(side, channels=adversary.channels, width=adversary.width, group=group)
     return PatchCritic(
         adversary.layers, channels=adversary.channels, width=adversary.width, norm=adversary.norm
     )

@@ -28,6 +28,14 @@ def test_vanilla_is_the_cross_entropy_of_telling_them_apart():
     assert maker_loss([made], [None], kind="vanilla").item() == pytest.approx(-made.mean().item(), rel=1e-5)
 
 
+def test_the_logistic_maker_wants_to_be_taken_for_real():
+    real, made = torch.randn(2, 1, 1, 1), torch.randn(2, 1, 1, 1)
+    vanilla, logistic = (critic_loss([real], [made], [None], kind=kind) for kind in ("vanilla", "logistic"))
+    assert torch.equal(vanilla, logistic)
+    want = -made.sigmoid().log().mean()
+    assert maker_loss([made], [None], kind="logistic").item() == pytest.approx(want.item(), rel=1e-5)
+
+
 def test_a_critic_that_says_nothing_loses_what_the_papers_say():
     # VQGAN halves both: its famous "stuck at 1.0" and at log 2.
     nothing = [torch.zeros(1, 1, 2, 2)]
@@ -70,5 +78,5 @@ def test_following_the_makers_loss_raises_its_score(kind):
 
 
 def test_an_unknown_kind_lists_the_known_ones():
-    with pytest.raises(UnknownName, match="hinge, squares, vanilla"):
+    with pytest.raises(UnknownName, match="hinge, logistic, squares, vanilla"):
         maker_loss([torch.zeros(1, 1, 1, 1)], [None], kind="wasserstein")

@@ -50,6 +50,8 @@ def asked(manifest: Path, codec: Path, pictures: Path, picture_codec: Path) -> C
                 "{channels: 32, multipliers: [1, 1], blocks: 1, attention: [], resolution: 16, latent: 32}"
             )
             overrides += [f"model.{part}.size={widths}" for part in ("encoder", "decoder")]
+        if about(choice, "vit"):  # its critic sees pictures of that size only
+            overrides.append("model.encoder.side=16")
         return overrides + ["data.view=segmentation"] * about(choice, "segmentation")
 
     def of_speech(choice: str) -> list[str]:

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from speechvq.cli.drawing import Guidance, MaxRun, NoRepeat, Penalty, Seed, Temperature, TopK, TopP, drawing
 from speechvq.cli.options import CodecFolder, Device, Force, load_codec
 from speechvq.cli.prepare_pictures import read_size
 from speechvq.errors import BadSetting
 
 if TYPE_CHECKING:
+    from speechvq.codec import Codec
+    from speechvq.prior import Prior
     from speechvq.serve.dream import Dream
 
 PICTURES = "Of pictures"
@@ -32,7 +35,9 @@ Target = Annotated[
 Speaker = Annotated[
     str | None, typer.Option("--speaker", "-s", metavar="NAME", help="Who speaks: known to codec and prior.")
 ]
-Seconds = Annotated[float | None, typer.Option("--seconds", help="How much to make up.", show_default="5.0")]
+Seconds = Annotated[
+    float | None, typer.Option("--seconds", help="How much to make up.", show_default="5.0, or all it knows")
+]
 Continue = Annotated[
     Path | None,
     typer.Option(
@@ -42,32 +47,13 @@ Continue = Annotated[
     ),
 ]
 Count = Annotated[int, typer.Option("--count", min=1, help="How many.")]
-Temperature = Annotated[float, typer.Option("--temperature", min=0, help="Below 1 is calmer.")]
-TopK = Annotated[int, typer.Option("--top-k", min=0, help="Draw among the k likeliest codes; 0 for all.")]
-TopP = Annotated[float, typer.Option("--top-p", help="Draw among the likeliest that hold this share.")]
-Guidance = Annotated[
-    float,
-    typer.Option(
-        "--guidance",
-        min=0,
-        help="Above 1 is more like the speaker, or what is told, than anything heard or seen.",
-    ),
-]
-Penalty = Annotated[float, typer.Option("--penalty", help="How much less likely a recent code becomes.")]
-MaxRun = Annotated[
-    int, typer.Option("--max-run", min=0, help="Longest run of one code; 0 for as long as it likes.")
-]
-NoRepeat = Annotated[
-    int, typer.Option("--no-repeat", min=0, help="Never the same so many codes in a row again; 0: allowed.")
-]
-Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of what is drawn.")]
 PixelSize = Annotated[
     str | None,
     typer.Option(
         "--size",
         metavar="N|WxH",
         help="Pixels a side, or width x height.",
-        show_default="the prior's window",
+        show_default="what the prior knows",
         rich_help_panel=PICTURES,
     ),
 ]
@@ -130,9 +116,9 @@ def generate(
     seconds: Seconds = None,
     given: Continue = None,
     count: Count = 1,
-    temperature: Temperature = 1.0,
-    top_k: TopK = 0,
-    top_p: TopP = 1.0,
+    temperature: Temperature = "1.0",
+    top_k: TopK = "0",
+    top_p: TopP = "1.0",
     guidance: Guidance = 1.0,
     penalty: Penalty = 1.0,
     max_run: MaxRun = 0,
@@ -151,13 +137,12 @@ def generate(
     """Make up speech, in a voice, or pictures; or go on with a recording or a picture."""
     from rich.console import Console
 
-    from speechvq.nets.sampling import Sampling
     from speechvq.prior import Prior, Steering
 
     of_sound = {"speaker": speaker, "seconds": seconds}
     of_pictures = _Pictures(size, grid, label, told, told_codec, rows, sheet or None)
     how = {
-        "sampling": Sampling(temperature, top_k, top_p, seed),
+        "sampling": drawing(temperature, top_k, top_p, seed),
         "steering": Steering(guidance, penalty=penalty, max_run=max_run, no_repeat=no_repeat),
     }
     loaded = load_codec(codec, device)
@@ -175,7 +160,7 @@ def generate(
         _leave_out(asdict(of_pictures), "pictures", loaded.room)
         from speechvq.serve.babble import Wish, babble
 
-        wish = Wish(speaker, 5.0 if seconds is None else seconds, **how)
+        wish = Wish(speaker, _seconds(model, loaded) if seconds is None else seconds, **how)
         babble(model, loaded, targets, wish, recording=given, force=force)
     for target in targets:
         Console(stderr=True, highlight=False).print(f"made up: {target}", soft_wrap=True)
@@ -208,6 +193,12 @@ class _Pictures:
             rows=self.rows,
             **how,
         )
+
+
+def _seconds(prior: "Prior", codec: "Codec", most: float = 5.0) -> float:
+    """How long something is unless said: no longer than the places that the prior has learned."""
+    places = getattr(prior, "grid", ())
+    return min(most, places[0] / codec.frame_rate) if len(places) == 1 else most
 
 
 def _leave_out(options: Mapping[str, Any], kind: str, room: str) -> None:

@@ -38,7 +38,7 @@ def prior(
 ) -> None:
     """Bits per code and per second of held-out codes, beside uniform, unigram, bigram and trigram."""
     from speechvq.prior import Prior
-    from speechvq.score.prior import code_streams, score_prior
+    from speechvq.score.prior import HELD, code_streams, score_prior
     from speechvq.store.atomic import atomic, refuse
     from speechvq.store.codes import SUFFIX
     from speechvq.store.manifest import read_manifest
@@ -47,6 +47,8 @@ def prior(
         raise UnknownName("held-out split", split, ["test", "valid"])
     if out is not None:
         refuse(out, force=force)
+    if manifest.is_dir():
+        raise BadManifest(f"{manifest} is a folder; give a manifest of recordings or of their codes ({HELD})")
     loaded, entries = Prior.from_pretrained(folder), read_manifest(manifest)
     train, held = ([e for e in entries if e.split == name] for name in ("train", split))
     if not train or not held:

@@ -25,6 +25,7 @@ from speechvq.score.tables import columns
 from speechvq.store.codes import SUFFIX, read_codes
 from speechvq.store.manifest import Entry
 
+HELD = "what held-out pictures cost their prior is prior/nll of the valid lines in its run's log.jsonl"
 ORDERS = ("unigram", "bigram", "trigram")
 
 
@@ -130,6 +131,8 @@ def code_streams(entries: Sequence[Entry], codec: Codec | None, prior: Prior) ->
     if sounds:
         if codec is None:
             raise BadSetting("the manifest lists recordings; give the codec to encode them with --codec")
+        if codec.room != "speech":
+            raise BadSetting(f"the manifest lists recordings, and this codec is of room {codec.room}; {HELD}")
         prior.check(codec.fingerprint)
         streams += encode_streams(codec, sounds, device=next(codec.parameters()).device)
     return streams

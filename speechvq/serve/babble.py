@@ -10,6 +10,7 @@ from speechvq.codec import Codec, Codes
 from speechvq.errors import BadSetting, UnknownName
 from speechvq.nets.sampling import Sampling
 from speechvq.prior import Prior, Steering
+from speechvq.serve.drawing import Drawing, drawn_by, seed_of
 from speechvq.serve.files import BLOCK, Voice
 from speechvq.speech.audio import AudioWriter, blocks
 from speechvq.speech.stream import decode_stream, encode_stream
@@ -23,13 +24,13 @@ class Wish:
     Attributes:
         speaker: who says it: a voice of the codec and, if the prior has speakers, one of them.
         seconds: how much of it, above 0; what is gone on from comes before.
-        sampling: how codes are drawn; its seed is also that of the decoder.
+        sampling: how codes are drawn, in each codebook or in all; its seed is also that of the decoder.
         steering: guidance, and rules about repetition.
     """
 
     speaker: str | None = None
     seconds: float = 5.0
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: Drawing = field(default_factory=Sampling)
     steering: Steering = field(default_factory=Steering)
 
     def __post_init__(self) -> None:
@@ -65,10 +66,11 @@ def babble(
     prior.check(codec.fingerprint)
     if wish.speaker is None and prior.speakers:
         raise BadSetting(f"say who speaks with --speaker, one of {', '.join(prior.speakers)}")
-    voice = Voice(wish.speaker, seed=wish.sampling.seed)
+    voice = Voice(wish.speaker, seed=seed_of(wish.sampling))
     voice.check(codec)
     if prior.speakers and wish.speaker not in prior.speakers:
         raise UnknownName("speaker of this prior", str(wish.speaker), list(prior.speakers))
+    sampling = drawn_by(prior, wish.sampling)
     for target in targets:
         refuse(target, force=force)
     device = next(codec.parameters()).device
@@ -78,7 +80,7 @@ def babble(
     if prior.speakers:
         condition = {"speaker": torch.tensor([prior.speakers.index(str(wish.speaker))], device=device)}
     made = prior.generate(
-        (frames,), condition, wish.sampling, steering=wish.steering, prefix=given, count=len(targets)
+        (frames,), condition, sampling, steering=wish.steering, prefix=given, count=len(targets)
     )
     for target, indices in zip(targets, made.indices.split(1), strict=True):
         with AudioWriter(target, round(codec.rate), force=force) as writer:

@@ -19,6 +19,8 @@ from speechvq.nets.sampling import Sampling
 from speechvq.prior import Prior, Steering
 from speechvq.prior.conditions import Given
 from speechvq.prior.gpt import GPTPrior
+from speechvq.prior.residual import ResidualPrior
+from speechvq.serve.drawing import Drawing, drawn_by
 from speechvq.serve.pictures import check_target, colours, look, save_picture
 from speechvq.store.atomic import atomic, refuse
 
@@ -32,13 +34,13 @@ class Dream:
 
     Attributes:
         grid: rows and columns of codes; None for what ``size`` says.
-        size: height and width in pixels, multiples of the codec's hop; without both the prior's window.
+        size: height and width in pixels, multiples of the codec's hop; without both what the prior knows.
         label: the class, if the prior is told one.
         told: whatever it is told, by name: a class, integers with commas between, or the file of a map.
         codecs: of pictures, by the name of the map that becomes codes by them.
         start: a picture file to go on from, scaled to cover the size and cut at its middle.
         rows: of codes, from the top, that are kept of it; None for half of them.
-        sampling: how codes are drawn.
+        sampling: how codes are drawn, in each codebook or in all.
         steering: guidance, and rules about repetition.
     """
 
@@ -49,7 +51,7 @@ class Dream:
     codecs: Mapping[str, Codec] = field(default_factory=dict)
     start: Path | None = None
     rows: int | None = None
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: Drawing = field(default_factory=Sampling)
     steering: Steering = field(default_factory=Steering)
 
     def __post_init__(self) -> None:
@@ -100,7 +102,7 @@ def dream(
     made = prior.generate(
         grid,
         condition,
-        wish.sampling,
+        drawn_by(prior, wish.sampling),
         steering=wish.steering,
         prefix=None if wish.start is None else _beginning(codec, wish, size),
         count=on_sheet or len(targets),
@@ -128,12 +130,13 @@ def _grid(prior: Prior, codec: Codec, wish: Dream) -> Size:
             )
         grid = (wish.size[0] // hop, wish.size[1] // hop)
     elif grid is None:
-        if not isinstance(prior, GPTPrior) or len(prior.reading.window) != 2:
+        learned = prior.reading.window if isinstance(prior, GPTPrior) else getattr(prior, "grid", ())
+        if len(learned) != 2:
             raise BadSetting(
                 "how large? this prior does not say what it has learned: give --size, in pixels, or --grid, "
                 f"in codes of {hop} pixels a side"
             )
-        grid = (prior.reading.window[0], prior.reading.window[1])
+        grid = (learned[0], learned[1])
     if not 1 <= min(grid) <= max(grid) <= MOST:
         raise BadSetting(f"a grid of {grid[0]} x {grid[1]} codes cannot be made up; give 1 to {MOST} a side")
     return grid
@@ -187,6 +190,8 @@ def _known(prior: Prior) -> tuple[Given, ...]:
     """What it is told."""
     if isinstance(prior, GPTPrior):
         return prior.given
+    if isinstance(prior, ResidualPrior) and prior.told.words:
+        return (Given("text", prior.told.words, "tokens"),)
     labels = getattr(prior, "labels", ())
     return (Given("label", len(labels), "label", names=labels),) if labels else ()
 

@@ -14,7 +14,8 @@ from speechvq.cli import main
 from speechvq.codec import Codes
 from speechvq.errors import BadCodes, BadSetting
 from speechvq.nets.transformer import Depth
-from speechvq.prior import PRIORS, Prior, TransformerPrior
+from speechvq.prior import PRIORS, GPTPrior, Prior, TransformerPrior
+from speechvq.prior.residual_settings import Sizes
 from speechvq.score.ngrams import Ngrams
 from speechvq.score.prior import code_streams, score_prior
 from speechvq.score.streams import Stream
@@ -45,12 +46,12 @@ def mean(prior: Prior, held: list[Stream]) -> float:
     return spent / codes / math.log(2)
 
 
-@pytest.mark.parametrize("name", ["transformer", "wavenet"])
+@pytest.mark.parametrize("name", ["transformer", "wavenet", "residual"])
 @pytest.mark.parametrize("depth", [1, 2])
 @torch.no_grad()
 def test_scores_are_the_mean_over_codes(name: str, depth: int):
-    size = SMALL if name == "transformer" else "tiny"
-    prior = PRIORS[name](6, num_codebooks=depth, size=size, speakers=("ann", "bob")).eval()
+    sizes = {"transformer": SMALL, "wavenet": "tiny", "residual": Sizes(1, 1, width=16, heads=2)}
+    prior = PRIORS[name](6, num_codebooks=depth, size=sizes[name], speakers=("ann", "bob")).eval()
     train, held = streams(20, depth, 1), streams(9, depth, 2)
     scores = score_prior(prior, train, held, batch=4)
     known = [s for s in held if s.speaker != "eve"]
@@ -128,3 +129,19 @@ def test_a_prior_of_another_codec_is_refused(spoken, tiny_codec: Path, tmp_path:
     with pytest.raises(BadSetting, match="--codec"):
         code_streams([replace(entry, path=str(tmp_path / "0.wav"))], None, other)
     assert main([*asked[:4], "--split", "train"]) == 2
+
+
+def test_pictures_are_pointed_elsewhere(spoken, tmp_path: Path, capsys):
+    """To the log of the run, in a sentence that does not speak of speech to one who has pictures."""
+    _, manifest = spoken
+    parts = {name: {"name": "vqvae", "size": "tiny"} for name in ("encoder", "decoder")}
+    quantizer = {"name": "vector", "codebook_size": 8}
+    codec = Codec.build({"room": "image", "rate": 1, "quantizer": quantizer} | parts)
+    codec.save_pretrained(tmp_path / "pictures")
+    GPTPrior(8, size=SMALL, codec=codec.fingerprint).save_pretrained(tmp_path / "gpt")
+    for what, words in ((manifest, "this codec is of room image"), (tmp_path, "is a folder")):
+        asked = ["score", "prior", str(tmp_path / "gpt"), str(what), "--codec", str(tmp_path / "pictures")]
+        assert main(asked) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert words in said
+        assert "held-out pictures cost their prior is prior/nll" in said

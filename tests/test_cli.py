@@ -33,7 +33,7 @@ def shell(*arguments: str, stdin: bytes = b"", **options: object) -> subprocess.
 
 
 @pytest.mark.parametrize(
-    "verb", [[], *([verb] for verb in VERBS), ["score", "conversion"], ["score", "prior"]]
+    "verb", [[], *([verb] for verb in VERBS), *(["score", what] for what in ("conversion", "prior", "probe"))]
 )
 def test_every_help_shows_an_example(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*verb, "--help"]) == 0

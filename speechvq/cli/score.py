@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from speechvq.cli import score_prior, score_units
+from speechvq.cli import score_prior, score_probe, score_units
 from speechvq.cli.options import CodecFolder, Device, Force, load_codec
 from speechvq.errors import BadSetting
 
@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
     epilog = "Example: speechvq score conversion data/manifest.jsonl --out outputs/scores"
     verb.command(epilog=epilog)(conversion)
     score_prior.register(verb)
+    score_probe.register(verb)
     score_units.register(verb)
     verb.callback()(_all)
     app.add_typer(verb, name="score", help="Measure a codec.", epilog=epilog)

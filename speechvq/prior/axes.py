@@ -1,6 +1,6 @@
 """Where a code lies, as a sum of learned vectors: one for its row and one for its column, on any grid.
 
-"Vector-quantized Image Modeling with Improved VQGAN" (Yu et al. 2022, section 3.3): what a transformer that
+"Vector-quantized Image Modeling with Improved VQGAN" (Yu et al. 2022): what a transformer that
 reads pictures in a row is told of two dimensions.
 """
 

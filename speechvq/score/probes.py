@@ -17,6 +17,7 @@ import numpy as np
 from rich.table import Table
 
 from speechvq.errors import BadSetting, MissingExtra
+from speechvq.score.linear_probe import logistic
 from speechvq.score.streams import Stream
 from speechvq.score.tables import columns
 
@@ -232,13 +233,12 @@ def _by_recording(chances_NC: np.ndarray, classes: np.ndarray, scored: _Labelled
 
 
 def _model(kind: str, settings: ProbeSettings) -> Any:
+    if kind == "linear":
+        return logistic(settings.iterations)
     try:
-        from sklearn.linear_model import LogisticRegression
         from sklearn.neural_network import MLPClassifier
     except ImportError as error:
         raise MissingExtra("scikit-learn", "score", "probes") from error
-    if kind == "linear":
-        return LogisticRegression(max_iter=settings.iterations, tol=1e-3)
     return MLPClassifier(
         (settings.hidden,), alpha=1e-3, max_iter=settings.iterations, random_state=settings.seed
     )

@@ -15,6 +15,7 @@ KINDS = {
     "zerospeech": ("speechvq.bridge.zerospeech", "import_zerospeech"),
     "vqcpc": ("speechvq.bridge.vqcpc", "import_vqcpc"),
     "taming": ("speechvq.bridge.taming", "import_taming"),
+    "rqvae": ("speechvq.bridge.rqvae", "import_rqvae"),
 }
 """Published models by name: the module of their bridge, and its function."""
 

@@ -9,7 +9,13 @@ import re
 
 from speechvq.bridge import taming_names
 
-EMBED = "quantizer.codebooks.0.weight"
+
+def book_name(depth: int, leaf: str) -> str:
+    """Their name of a tensor of one depth's codebook."""
+    return f"quantizer.codebooks.{depth}.{leaf}"
+
+
+EMBED = book_name(0, "weight")
 """The first depth's codes, and the row of zeros."""
 _STATE = {"vectors": "weight", "counts": "cluster_size_ema", "sums": "embed_ema"}
 _OWN = re.compile(r"^quantizer\.codebooks\.(\d+)\.(\w+)$")
@@ -20,5 +26,5 @@ def codec_name(own: str) -> str | None:
     if own.startswith("quantizer."):
         found = _OWN.match(own)
         leaf = None if found is None else _STATE.get(found[2])
-        return None if found is None or leaf is None else f"quantizer.codebooks.{found[1]}.{leaf}"
+        return None if found is None or leaf is None else book_name(int(found[1]), leaf)
     return taming_names.codec_name(own)

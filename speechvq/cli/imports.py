@@ -1,12 +1,16 @@
-"""``speechvq import`` and ``speechvq export``: published weights to folders of ours, and back."""
+"""``speechvq import`` and ``speechvq export``: published weights to folders of ours, and back.
 
-from collections.abc import Callable, Sequence
+Here are those of speech; `speechvq.cli.import_pictures` has those of pictures.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from speechvq.cli import import_pictures
 from speechvq.cli.options import Force
 from speechvq.errors import BadSetting, WouldOverwrite
 
@@ -25,23 +29,6 @@ Vocoder = Annotated[
 ]
 CodecIn = Annotated[str, typer.Argument(metavar="CODEC", help="The codec's folder.")]
 File = Annotated[Path, typer.Argument(metavar="OUT", help="The file that is made, such as model.ckpt-0.pt.")]
-Last = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="The file last.ckpt.")]
-Into = Annotated[
-    Path,
-    typer.Argument(
-        metavar="OUT",
-        help="The folder that is made: a codec, or prior, codec and condition of a transformer.",
-    ),
-]
-OutOf = Annotated[Path, typer.Argument(metavar="CODEC", help="A folder that import taming made, or a codec.")]
-LastOut = Annotated[Path, typer.Argument(metavar="OUT", help="The file that is made, such as last.ckpt.")]
-Yaml = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="The yaml that came with the checkpoint.")
-]
-YamlOut = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Also write its yaml.")]
-Heads = Annotated[
-    int | None, typer.Option("--heads", min=1, help="Of a transformer's attention, where there is no yaml.")
-]
 Step = Annotated[int, typer.Option("--step", min=0, help="The training step that the file tells.")]
 Names = Annotated[Path | None, typer.Option("--speakers", metavar="FILE", help="Also write a speakers.json.")]
 
@@ -51,17 +38,14 @@ def register(app: typer.Typer) -> None:
     coming = typer.Typer(no_args_is_help=True)
     coming.command(epilog="Example: speechvq import zerospeech model.ckpt-500000.pt codec")(zerospeech)
     coming.command(epilog="Example: speechvq import vqcpc cpc.pt codec --vocoder vocoder.pt")(vqcpc)
-    coming.command("taming", epilog="Example: speechvq import taming last.ckpt vqgan --config model.yaml")(
-        taming
-    )
     coming.callback()(_coming)
     epilog = "Example: speechvq import zerospeech model.ckpt-500000.pt codec --speakers speakers.json"
     app.add_typer(coming, name="import", help="Published weights to folders.", epilog=epilog)
     going = typer.Typer(no_args_is_help=True)
     epilog = "Example: speechvq export zerospeech codec model.ckpt-0.pt"
     going.command("zerospeech", epilog=epilog)(export)
-    going.command("taming", epilog="Example: speechvq export taming vqgan last.ckpt")(export_to_taming)
     going.callback()(_going)
+    import_pictures.register(coming, going)
     app.add_typer(going, name="export", help="A model to the published form.", epilog=epilog)
 
 
@@ -108,60 +92,6 @@ def export(
 
     export_zerospeech(Codec.from_pretrained(codec), out, step=step, speakers=speakers, force=force)
     Console(stderr=True).print(f"written: {out}", soft_wrap=True)
-
-
-def taming(
-    checkpoint: Last, out: Into, *, config: Yaml = None, heads: Heads = None, force: Force = False
-) -> None:
-    """A VQGAN of CompVis/taming-transformers, or a transformer with its VQGANs.
-
-    A file that holds more than tensors is refused. Where nothing of yours can be reached (a container
-    without a network), with pytorch-lightning installed, write its tensors to a file of their own:
-    python -c "import torch; c = torch.load('last.ckpt', map_location='cpu', weights_only=False);
-    torch.save({'state_dict': c['state_dict']}, 'weights.ckpt')"
-    """
-    from speechvq.bridge.taming import KIND, PARTS, import_taming
-    from speechvq.codec import Codec
-
-    there = _folders(out, PARTS)
-    if there and not force:
-        raise WouldOverwrite(there[0])
-    made = import_taming(checkpoint, config=config, heads=heads)
-    parts = {out: made} if isinstance(made, Codec) else {out / name: p for name, p in made.parts.items()}
-    if stale := [folder for folder in there if folder not in parts]:
-        raise BadSetting(f"{stale[0]} holds a model that this one has no part for; give another folder")
-    weights = {folder: sum(p.numel() for p in part.parameters()) for folder, part in parts.items()}
-    listed = "".join(f"- {folder.name}: {count:,} parameters\n" for folder, count in weights.items())
-    card = (
-        f"Imported by speechvq from {KIND}, {checkpoint.name}.\n\n{listed}\nThe weights are their authors'.\n"
-    )
-    made.save_pretrained(out, card=card)
-    for folder, count in weights.items():
-        Console(stderr=True).print(f"imported: {folder} ({count:,} parameters)", soft_wrap=True)
-
-
-def export_to_taming(
-    codec: OutOf, out: LastOut, *, config: YamlOut = None, step: Step = 0, force: Force = False
-) -> None:
-    """A checkpoint that the code of CompVis/taming-transformers loads."""
-    from speechvq.bridge.taming import PARTS, Net2Net
-    from speechvq.bridge.taming_export import export_taming
-    from speechvq.codec import Codec
-
-    several = codec / PARTS[0] in _folders(codec, PARTS)
-    model = Net2Net.from_pretrained(codec) if several else Codec.from_pretrained(codec)
-    export_taming(model, out, config=config, step=step, force=force)
-    Console(stderr=True).print(f"written: {out}", soft_wrap=True)
-
-
-def _folders(folder: Path, parts: Sequence[str]) -> list[Path]:
-    """Those of a folder and its ``parts`` that hold a model."""
-    from speechvq.store.weights import CONFIG
-
-    if folder.exists() and not folder.is_dir():
-        raise BadSetting(f"{folder} is a file; give the name of a folder")
-    places = [folder, *(folder / part for part in parts)]
-    return [place for place in places if (place / CONFIG).exists()]
 
 
 def _keep(make: Callable[[], "Codec"], out: Path, origin: str, force: bool) -> None:

@@ -1,35 +1,13 @@
-"""The names of the public code's tensors (thuanz123/enhancing-transformers), for the waves that fill them."""
+"""The tiny model of the public code (thuanz123/enhancing-transformers), filled with waves by their names."""
 
-import re
-
+from speechvq.bridge.vit import codec_name
 from speechvq.codec import Codec
 from speechvq.image.vit_sizes import Reading, Size
 
 from .. import wavefill
 
+__all__ = ["TINY", "codec_name", "tiny_codec"]
 TINY = Size(blocks=2, heads=2, width=32, hidden=64)
-RULES = (
-    (r"^quantizer\.codebook\.vectors$", "quantizer.embedding.weight"),
-    (r"^encoder\.project\.", "pre_quant."),
-    (r"^decoder\.project\.", "post_quant."),
-    (r"^encoder\.enter\.", "encoder.to_patch_embedding.0."),
-    (r"^decoder\.leave\.", "decoder.to_pixel.1."),
-    (r"\.patches\.blocks\.(\d+)\.before\.", r".transformer.layers.\1.0.norm."),
-    (r"\.patches\.blocks\.(\d+)\.look\.", r".transformer.layers.\1.0.fn.to_qkv."),
-    (r"\.patches\.blocks\.(\d+)\.bring\.", r".transformer.layers.\1.0.fn.to_out."),
-    (r"\.patches\.blocks\.(\d+)\.between\.", r".transformer.layers.\1.1.norm."),
-    (r"\.patches\.blocks\.(\d+)\.widen\.", r".transformer.layers.\1.1.fn.net.0."),
-    (r"\.patches\.blocks\.(\d+)\.narrow\.", r".transformer.layers.\1.1.fn.net.2."),
-    (r"\.patches\.norm\.", ".transformer.norm."),
-)
-
-
-def codec_name(own: str) -> str | None:
-    """Theirs; None for positions, which stay, and for what they have not."""
-    for pattern, theirs in RULES:
-        if re.search(pattern, own):
-            return re.sub(pattern, theirs, own)
-    return None
 
 
 def tiny_codec() -> Codec:

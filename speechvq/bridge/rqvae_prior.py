@@ -160,7 +160,7 @@ def _empty(
     try:
         return ResidualPrior(
             codes, num_codebooks=arch.depth, grid=arch.grid, channels=channels, codec=codec,
-            size=Sizes(*blocks, width, arch.heads, dropout=arch.dropout, classifiers=kind),
+            size=Sizes(blocks[0], blocks[1], width, arch.heads, dropout=arch.dropout, classifiers=kind),
             shared=vectors.dim() == 2 or bool((vectors == vectors[:1]).all()), labels=tuple(labels),
             told=Told(arch.words, arch.length) if text else Told(),
         )  # fmt: skip

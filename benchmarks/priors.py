@@ -1,11 +1,13 @@
 """How much faster a prior writes codes when it remembers what it has read, on one CPU core.
 
     python benchmarks/priors.py [--codes 500] [--rounds 3] [--priors wavenet] [--sizes small] [--json FILE]
+    python benchmarks/priors.py --priors gpt,gpt-map --sizes small,base --json FILE
 
 Each prior (512 codes, random weights) writes one row of codes twice: with its cache (the transformer's
 keys and values, the WaveNet's rings), and by running the network over everything so far for every code.
 The PixelCNN writes 256 codes, a grid of 16 x 16: with the rows and places that its stacks still see kept,
-and by running it over the rows so far.
+and by running it over the rows so far. So does the GPT, told a class (gpt) or another 256 codes, a map
+(gpt-map); without its cache it computes what it says of the next code only, not of those before.
 Both draw from the same uniform numbers; the codes must be equal. With one thread, times are of the
 process's CPU, which is wall time on an idle core; the two ways take turns, the best of the rounds
 counts. In a round the row is written once without the cache and five times with it: that is short, and
@@ -28,11 +30,15 @@ from torch import Tensor
 
 from speechvq.codec import Codes
 from speechvq.nets.sampling import Sampling, Uniforms, sample
-from speechvq.prior import PRIORS, PixelCNNPrior, Prior, TransformerPrior, WaveNetPrior
+from speechvq.prior import PRIORS, GPTPrior, PixelCNNPrior, Prior, TransformerPrior, WaveNetPrior
+from speechvq.prior.conditions import Given
+from speechvq.prior.windows import Windows
 
 CACHED = 5  # times a round
 PICTURE = (16, 16)
 PRIORS_HERE = "transformer,wavenet,pixelcnn"
+TOLD = {"gpt": Given("label", 10, "label"), "gpt-map": Given("map", 64)}
+"""What the GPT is told."""
 
 
 def main() -> None:
@@ -48,7 +54,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     rows = [
-        measure(name, size, PICTURE if name == "pixelcnn" else (asked.codes,), asked.rounds)
+        measure(name, size, PICTURE if name in ("pixelcnn", *TOLD) else (asked.codes,), asked.rounds)
         for name in asked.priors.split(",")
         for size in asked.sizes.split(",")
     ]
@@ -68,9 +74,16 @@ def main() -> None:
 def measure(name: str, size: str, grid: tuple[int, ...], rounds: int) -> dict[str, object]:
     """One prior, both ways in turn."""
     torch.manual_seed(0)
-    prior = PRIORS[name](512, size=size).eval()
-    ways = {"cached": lambda: cached(prior, grid), "uncached": lambda: uncached(prior, grid)}
-    prior.generate((8, *grid[1:]))  # what is made at the first call only
+    if name in TOLD:
+        prior = GPTPrior(512, size=size, given=(TOLD[name],)).eval()
+    else:
+        prior = PRIORS[name](512, size=size).eval()
+    condition = conditions(prior, grid)
+    ways = {
+        "cached": lambda: cached(prior, grid, condition),
+        "uncached": lambda: uncached(prior, grid, condition),
+    }
+    prior.generate((8, *grid[1:]), conditions(prior, (8, *grid[1:])))  # what is made at the first call only
     times: dict[str, list[float]] = {way: [] for way in ways}
     said: dict[str, Tensor] = {}
     for _ in range(rounds):
@@ -94,26 +107,37 @@ def measure(name: str, size: str, grid: tuple[int, ...], rounds: int) -> dict[st
     }
 
 
-def cached(prior: Prior, grid: tuple[int, ...]) -> Tensor:
+def conditions(prior: Prior, grid: tuple[int, ...]) -> dict[str, Tensor]:
+    """Any class, or any map."""
+    given = prior.given if isinstance(prior, GPTPrior) else ()
+    shapes = {"label": (1,), "map": (1, 1, *grid)}
+    return {one.name: torch.randint(one.size, shapes[one.kind]) for one in given}
+
+
+def cached(prior: Prior, grid: tuple[int, ...], condition: dict[str, Tensor]) -> Tensor:
     """As `Prior.generate` does."""
-    return prior.generate(grid, sampling=Sampling(seed=1)).indices[0, 0].flatten()
+    return prior.generate(grid, condition, Sampling(seed=1)).indices[0, 0].flatten()
 
 
 @torch.no_grad()
-def uncached(prior: Prior, grid: tuple[int, ...]) -> Tensor:
+def uncached(prior: Prior, grid: tuple[int, ...], condition: dict[str, Tensor]) -> Tensor:
     """The whole network over all that is there, for each code."""
     codes = math.prod(grid)
     uniforms, sampling = Uniforms(1, 1).draw(codes), Sampling(seed=1)
     row = torch.full((1, codes + 1), 512)  # "nothing" first
     for place in range(codes):
-        logits = last_logits(prior, row[:, : place + 1], grid)
+        logits = last_logits(prior, row[:, : place + 1], grid, condition)
         row[:, place + 1] = sample(logits, sampling, uniforms[:, place])
     assert Codes(row[None, :, 1:]).indices.max() < 512
     return row[0, 1:]
 
 
-def last_logits(prior: Prior, before: Tensor, grid: tuple[int, ...]) -> Tensor:
+def last_logits(prior: Prior, before: Tensor, grid: tuple[int, ...], condition: dict[str, Tensor]) -> Tensor:
     """What the network says after tokens (1, L), without a cache: (1, Q); no more than that is computed."""
+    if isinstance(prior, GPTPrior):
+        parts = prior.conditions.read(condition, grid, 1, before.device)
+        told = prior.conditions.row(parts, Windows.over(grid, prior.reading.window), (0, 0))
+        return prior._hidden(told, before[:, 1:], grid)[:, -1] @ prior.leave.weight.T
     if isinstance(prior, PixelCNNPrior):
         return last_of_picture(prior, before[:, 1:], grid[1])
     if isinstance(prior, TransformerPrior):

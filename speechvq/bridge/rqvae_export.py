@@ -56,7 +56,7 @@ def export_rqvae(
         tensors, arch = export_rqvae_prior(model)
         told = {"arch": arch}
     else:
-        raise BadSetting(f"this prior is none of the kind 'rq', which {KIND} has")
+        raise BadSetting(f"this prior is none of the kind 'residual', which {KIND} has")
     for file in (path, config):
         if file is not None:
             refuse(file, force=force)

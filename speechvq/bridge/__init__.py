@@ -16,6 +16,7 @@ KINDS = {
     "vqcpc": ("speechvq.bridge.vqcpc", "import_vqcpc"),
     "taming": ("speechvq.bridge.taming", "import_taming"),
     "rqvae": ("speechvq.bridge.rqvae", "import_rqvae"),
+    "vit": ("speechvq.bridge.vit", "import_vit"),
 }
 """Published models by name: the module of their bridge, and its function."""
 

@@ -45,6 +45,7 @@ Of = Annotated[
 Averaged = Annotated[
     bool, typer.Option("--averaged", help="Take the moving averages of the weights, if the file has them.")
 ]
+Head = Annotated[int, typer.Option("--head", min=1, help="Channels of a head of its attention.")]
 Step = Annotated[int, typer.Option("--step", min=0, help="The training step that the file tells.")]
 Epoch = Annotated[int, typer.Option("--epoch", min=0, help="The epoch that the file tells.")]
 
@@ -53,9 +54,11 @@ def register(coming: typer.Typer, going: typer.Typer) -> None:
     """Add what both verbs know."""
     coming.command(epilog="Example: speechvq import taming last.ckpt vqgan --config model.yaml")(taming)
     coming.command(epilog="Example: speechvq import rqvae imagenet/model.pt rqvae")(rqvae)
+    coming.command(epilog="Example: speechvq import vit last.ckpt vit")(vit)
     going.command("taming", epilog="Example: speechvq export taming vqgan last.ckpt")(export_to_taming)
     epilog = "Example: speechvq export rqvae rqvae model.pt --config config.yaml"
     going.command("rqvae", epilog=epilog)(export_to_rqvae)
+    going.command("vit", epilog="Example: speechvq export vit vit last.ckpt")(export_to_vit)
 
 
 def taming(
@@ -102,6 +105,19 @@ def rqvae(
     _save(made, {out: made}, out, f"{KIND}, {checkpoint.name}")
 
 
+def vit(checkpoint: Last, out: One, *, head: Head = 64, force: Force = False) -> None:
+    """The first stage of a ViT-VQGAN of thuanz123/enhancing-transformers.
+
+    A file that holds more than tensors is refused; docs/pictures_import.md says what to do with it.
+    """
+    from speechvq.bridge.vit import KIND, import_vit
+
+    if _folders(out, ()) and not force:
+        raise WouldOverwrite(out)
+    made = import_vit(checkpoint, head=head)
+    _save(made, {out: made}, out, f"{KIND}, {checkpoint.name}")
+
+
 def export_to_taming(
     codec: OutOf, out: LastOut, *, config: YamlOut = None, step: Step = 0, force: Force = False
 ) -> None:
@@ -128,6 +144,15 @@ def export_to_rqvae(
     prior = "prior" in load_config(folder)
     model = Prior.from_pretrained(folder) if prior else Codec.from_pretrained(folder)
     export_rqvae(model, out, config=config, epoch=epoch, force=force)
+    Console(stderr=True).print(f"written: {out}", soft_wrap=True)
+
+
+def export_to_vit(folder: OneOf, out: LastOut, *, step: Step = 0, force: Force = False) -> None:
+    """A checkpoint of a first stage that the code of thuanz123/enhancing-transformers loads."""
+    from speechvq.bridge.vit import export_vit
+    from speechvq.codec import Codec
+
+    export_vit(Codec.from_pretrained(folder), out, step=step, force=force)
     Console(stderr=True).print(f"written: {out}", soft_wrap=True)
 
 

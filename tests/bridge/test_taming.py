@@ -173,7 +173,7 @@ def test_two_tensors_in_one_anothers_place_are_noticed(tmp_path: Path, small: di
 
 
 def test_one_entry_for_every_bridge(tmp_path: Path) -> None:
-    with pytest.raises(UnknownName, match="known: rqvae, taming, vqcpc, zerospeech"):
+    with pytest.raises(UnknownName, match="known: rqvae, taming, vit, vqcpc, zerospeech"):
         load("x", kind="ldm")
     with pytest.raises(UnknownName, match="no option of zerospeech called 'config'; known: speakers"):
         load("x", kind="zerospeech", config="y")

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from speechvq.bridge import load
 from speechvq.bridge import vit as bridge
 from speechvq.bridge.vit import export_vit, import_vit
+from speechvq.cli import main
 from speechvq.codec import Batch, Codec
 from speechvq.errors import BadCheckpoint, BadSetting, WouldOverwrite
 from speechvq.image.vit import ViTDecoder, ViTEncoder
@@ -153,6 +155,25 @@ def test_a_file_that_would_run_code_is_not_opened(tmp_path: Path, monkeypatch: p
     (tmp_path / "last.ckpt").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(BadCheckpoint, match="truncated"):
         import_vit(tmp_path / "last.ckpt", head=16)
+
+
+def test_on_the_command_line(workdir: Path, capsys: pytest.CaptureFixture[str]):
+    tensors = filled()
+    write(Path("last.ckpt"), tensors | loss())
+    command = ["import", "vit", "last.ckpt", "vit", "--head", "16"]
+    assert main(command) == 0
+    assert "imported: vit (38,731 parameters)" in capsys.readouterr().err
+    assert main(command) == 2
+    assert main([*command, "--force"]) == 0
+    assert main(["export", "vit", "vit", "out.ckpt", "--step", "3"]) == 0
+    written = torch.load("out.ckpt", weights_only=True)
+    assert written["global_step"] == 3
+    assert all(torch.equal(written["state_dict"][n], tensors[n]) for n in tensors)
+    assert main(["import", "vit", "last.ckpt", "other"]) == 2
+    assert "no heads of 64 channels" in capsys.readouterr().err
+    assert not Path("other").exists()
+    codec = load("last.ckpt", kind="vit", head=16)
+    assert codec.fingerprint == Codec.from_pretrained("vit").fingerprint
 
 
 def own_codec(reading: str = "enhancing", weight: float = 0.0, **quantizer: Any) -> Codec:

@@ -2,7 +2,8 @@
 
 Lee et al., "Autoregressive Image Generation using Residual Quantization" (2022). A file holds one of both;
 the yaml "config.yaml" beside it says which, and what tensors do not tell. Every tensor has one place in
-ours, or is a copy of one that has. The optimiser, its schedule and the discriminator are left out.
+ours, or is a copy of one that has. Optimisers and schedules are left out; `import_critic` takes the
+discriminator, if there is one.
 """
 
 from collections.abc import Mapping
@@ -17,8 +18,10 @@ from speechvq.bridge.rqvae_arch import TYPE as TRANSFORMER
 from speechvq.bridge.rqvae_codec import read_codec
 from speechvq.bridge.rqvae_config import TYPE, read_config, read_stack
 from speechvq.bridge.rqvae_prior import import_rqvae_prior
+from speechvq.bridge.taming import critic_of
 from speechvq.codec import Codec
 from speechvq.errors import BadCheckpoint, BadSetting
+from speechvq.nets.patch_critic import PatchCritic
 from speechvq.prior.residual import ResidualPrior
 from speechvq.quantize import ResidualQuantizer
 from speechvq.quantize.codebook import Codebook
@@ -68,6 +71,16 @@ def import_rqvae(
     if codec is not None:
         raise BadSetting(f"{path} is an RQ-VAE, which needs no other codec; leave it out")
     return read_codec(tensors, None if told is None else read_stack(told, path=str(config)), path=path)
+
+
+def import_critic(path: str | Path) -> PatchCritic:
+    """The discriminator that an RQ-VAE was trained against, in evaluation mode.
+
+    Raises:
+        BadCheckpoint: it is not such a checkpoint, or came without it.
+    """
+    checkpoint = open_checkpoint(path, kind=KIND, remedy=REMEDY)
+    return critic_of(part_of(checkpoint, "discriminator", path=path, kind=KIND), path=path)
 
 
 def _transformer(

@@ -120,15 +120,23 @@ def import_critic(path: str | Path) -> PatchCritic:
     Raises:
         BadCheckpoint: it is not such a checkpoint, or came without its loss.
     """
-    tensors = {name: tensor for name, tensor in _tensors(path).items() if name.startswith(CRITIC)}
-    first = CRITIC + "main.0.weight"
+    return critic_of(_under(_tensors(path), CRITIC), CRITIC, path=path)
+
+
+def critic_of(tensors: Tensors, prefix: str = "", *, path: str | Path) -> PatchCritic:
+    """The discriminator of these tensors, whose names begin with ``prefix``, in evaluation mode.
+
+    Raises:
+        BadCheckpoint: they are none of a critic of patches.
+    """
+    first = prefix + "main.0.weight"
     if first not in tensors:
         raise BadCheckpoint(f"{path} has no {first!r}: it came without the discriminator")
     width, channels = (size_of(tensors, first, axis, dims=4, path=path) for axis in (0, 1))
     convolutions = sum(name.endswith(".weight") and tensors[name].dim() == 4 for name in tensors)
-    norm = "act" if CRITIC + "main.3.loc" in tensors else "batch"
+    norm = "act" if prefix + "main.3.loc" in tensors else "batch"
     critic = PatchCritic(max(1, convolutions - 2), channels=channels, width=width, norm=norm)
-    places = under(CRITIC, critic_places(critic))
+    places = under(prefix, critic_places(critic))
     check_names(tensors, places, path=path, hint="its discriminator is none of patches")
     fill(critic, tensors, places, path=path)
     return critic.eval()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from speechvq.bridge import load
+from speechvq.bridge.rqvae import import_critic
 from speechvq.bridge.rqvae_codec import codec_config, codec_places
 from speechvq.bridge.rqvae_export import export_rqvae
 from speechvq.cli import main
@@ -19,7 +20,7 @@ from speechvq.quantize import ResidualQuantizer
 from tests.wavefill import signal
 
 from .rqvae_published import RQVAE, TINY, books, networks, tensors, write
-from .taming_published import VQGAN
+from .taming_published import VQGAN, discriminator
 
 F32 = VQGAN(ch=128, mult=(1, 1, 2, 2, 4, 4), attends=(5,), z=256, embed=256, resolution=256)
 IMAGENET = RQVAE(F32, 16384, 4)
@@ -259,6 +260,18 @@ def test_a_codec_of_other_parts_is_not_exported(tmp_path: Path, change: dict[str
     with pytest.raises(BadSetting, match="other parts than the RQ-VAE"):
         export_rqvae(Codec.build(config | {part: spec}), tmp_path / "out.pt")
     assert not (tmp_path / "out.pt").exists()
+
+
+def test_the_discriminator_comes_if_asked_for(tmp_path: Path) -> None:
+    wanted = discriminator(2)
+    path = write(tmp_path, tensors(), discriminator=wanted)
+    critic = import_critic(path)
+    assert not critic.training
+    assert sum(p.numel() for p in critic.parameters()) == 663_361
+    (last,) = [t for name, t in wanted.items() if name.endswith("weight") and t.shape[0] == 1]
+    assert torch.equal(list(critic.parameters())[-2], last)
+    with pytest.raises(BadCheckpoint, match="no part 'discriminator'"):
+        import_critic(write(tmp_path, tensors()))
 
 
 def test_at_the_command_line(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:

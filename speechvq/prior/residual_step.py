@@ -1,23 +1,27 @@
 """The prior of `speechvq.prior.residual` one code at a time, without gradients.
 
-The same sums as in `speechvq.prior.residual_net`, with the weights laid out for products with few rows. Both
-transformers keep the keys and values of what they have read in buffers that are made once: those of the
-one over places grow place by place, those of the one over depths begin anew at each place. Of the codes
-of a place only the sum of their vectors is kept. Nothing waits for a device.
+The same sums as in `speechvq.prior.residual_net`. Products with few rows read every weight once, so weights
+lie as (inputs, outputs). Both transformers keep queries, keys and values of what they have read in buffers
+that are made once, and into which the products write: those over places grow place by place, those over
+depths begin anew at each place. Of the codes of a place only the sum of their vectors is kept. On a GPU
+nothing waits for it.
 
-Legend: B items, R rows that are read, B or twice as many when guided; E channels, C of a code's vector.
+Legend: B items, R rows that are read, B or twice as many when guided; E channels, C of a code's vector;
+L places that there is room for, H heads of d channels.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from speechvq.nets.sampling import Sampling, Uniforms, sample
-from speechvq.nets.transformer import Block, Cache
+from speechvq.nets.sampling import Sampling, Uniforms
+from speechvq.nets.transformer import Block, Depth, _turns
+from speechvq.prior.residual_draw import draw
 from speechvq.prior.residual_net import Telling
 from speechvq.prior.sampling import Steering, guide, steer
 
@@ -49,10 +53,10 @@ def write(
         given_BPK: codes of the first places.
     """
     (count, begun, depth), places = given_BPK.shape, math.prod(grid)
-    uniforms = Uniforms(sampling[0].seed, count).draw(depth * places).to(given_BPK.device)
-    said = given_BPK.new_zeros(count, places, depth)
-    said[:, :begun] = given_BPK
-    guided = steering.guidance != 1
+    uniforms = Uniforms(sampling[0].seed, count).draw(depth * places).to(given_BPK.device).unbind(1)
+    said = given_BPK.new_zeros(depth, places, count)
+    said[:, :begun] = given_BPK.permute(2, 1, 0)
+    guided, rules = steering.guidance != 1, replace(steering, guidance=1.0) != Steering()
     steps = Steps(prior, told, grid)
     for place in range(begun, places):
         steps.place(given_BPK.repeat(1 + guided, 1, 1) if place == begun else None)
@@ -60,112 +64,131 @@ def write(
             logits = steps.logits(book)
             if guided:
                 logits = guide(*logits.chunk(2), steering.guidance)
-            logits = steer(logits.float(), said[:, :place, book], steering)
-            code = sample(logits, sampling[book], uniforms[:, place * depth + book])
-            said[:, place, book] = code
+            if rules:
+                logits = steer(logits.float(), said[book, :place].T, steering)
+            code = draw(logits.float(), sampling[book], uniforms[place * depth + book])
+            said[book, place] = code
             steps.take(code.repeat(2) if guided else code, book)
-    return said.transpose(1, 2).unflatten(2, grid)
+    return said.permute(2, 0, 1).unflatten(2, grid)
 
 
 class Steps:
     """A prior in the midst of R rows: a snapshot of its weights, and what it has read."""
 
     def __init__(self, prior: "ResidualPrior", told: Telling, grid: tuple[int, ...]) -> None:
-        """At the beginning of rows with a grid of ``grid`` places."""
-        net = prior.net
+        """At the beginning of R rows with a grid of ``grid`` places."""
+        net, depth = prior.net, prior.num_codebooks
         self.prior, self.told, self.grid = prior, told, grid
-        rows, begin, width = told.begin.shape
-        self.cache = Cache(net.over_places, rows, begin + math.prod(grid), told.begin)
-        self.above = Cache(net.over_depths, rows, prior.num_codebooks, told.begin)
-        self.over_places = [_Laid(block) for block in net.places if isinstance(block, Block)]
-        self.over_depths = [_Laid(block) for block in net.depths if isinstance(block, Block)]
-        self.books = [*prior.vectors.detach()] * (prior.num_codebooks if len(prior.vectors) == 1 else 1)
+        length = told.begin.shape[1] + math.prod(grid)
+        self.over_places = _Stack(net.places, net.over_places, length, told.begin)
+        self.over_depths = _Stack(net.depths, net.over_depths, depth, told.begin)
+        self.books = [*prior.vectors.detach()] * (depth if len(prior.vectors) == 1 else 1)
         self.leave = [_laid(weight, bias) for weight, bias in prior.classifiers()]
         self.last = _norm(prior.last)
-        at_depth = net.at_depth.detach()
+        self.at_place, self.at_depth = net.positions(grid), [*net.at_depth.detach()]
+        self.enter = self.descend = None
         if net.enter is not None and net.descend is not None:
-            self.enter = _laid(net.enter.weight, prior.num_codebooks * net.enter.bias)
-            self.descend = _laid(net.descend.weight, net.descend.bias)
-            self.at_depth = [at_depth[0], *(at_depth[1:] + net.descend.bias)]
-        else:
-            self.enter = self.descend = None
-            self.at_depth = [*at_depth]
-        self.positions = net.positions(grid)
-        self.sum = told.begin.new_zeros(rows, self.books[0].shape[1])
-        self.at = torch.empty(0)  # what the transformer over depths reads next, (R, E)
+            self.enter, bias = _laid(net.enter.weight, depth * net.enter.bias)
+            self.at_place = bias.expand(length, -1) if self.at_place is None else self.at_place + bias
+            self.descend, bias = _laid(net.descend.weight, net.descend.bias)
+            self.at_depth[1:] = [at + bias for at in self.at_depth[1:]]
+        self.sum = told.begin.new_zeros(len(told.begin), self.books[0].shape[1])
+        self.at = self.sum  # what the transformer over depths reads next, (R, E)
 
     def place(self, given: Tensor | None = None) -> None:
         """Go on to the next place; the first time after ``given`` (R, P, K) codes, which may be none."""
-        net, cache = self.prior.net, self.cache
         if given is not None:
             e_RPKC = self.prior.look_up(given)
-            x = torch.cat([self.told.begin, net.inputs(e_RPKC, self.grid, self.told)], 1)
-            turn = None if cache.turns is None else cache.turns[: x.shape[1]]
-            for block, kept in zip(net.places, cache.kept, strict=True):
-                x = block(x, turn, kept)
-            cache.place, h = x.shape[1], x[:, -1]
+            read = torch.cat([self.told.begin, self.prior.net.inputs(e_RPKC, self.grid, self.told)], 1)
+            known = self.over_places.begin(read)
         else:
-            h = self._next()
-        self.at = h + self.at_depth[0]
+            known = self.over_places.step(self._read(), self.over_places.place)
+        self.at = known + self.at_depth[0]
         self.sum.zero_()
 
-    def _next(self) -> Tensor:
-        """What comes of the place that was just written, (R, E)."""
-        cache, x = self.cache, self.sum
-        if self.enter is not None:
-            x = torch.addmm(self.enter[1], x, self.enter[0])
-        if self.told.everywhere is not None:
-            x = x + self.told.everywhere
-        if self.positions is not None:
-            x = x + self.positions[cache.place - self.told.begin.shape[1]]
-        turn = None
-        if cache.turns is not None:
-            turn = cache.turns[cache.place]
-            turn = torch.stack([turn, turn, torch.ones_like(turn)])[:, None]
-        first = max(0, cache.place + 1 - self.prior.net.over_places.reach)
-        for block, kept in zip(self.over_places, cache.kept, strict=True):
-            x = block.step(x, turn, kept, first, cache.place)
-        cache.place += 1
-        return x
+    def _read(self) -> Tensor:
+        """What the transformer over places reads of the place that was just written, (R, E)."""
+        x, told = self.sum, self.told
+        if self.at_place is not None:
+            at = self.at_place[self.over_places.place - told.begin.shape[1]]
+            x = x + at if self.enter is None else torch.addmm(at, x, self.enter)
+        return x if told.everywhere is None else x + told.everywhere
 
     def logits(self, book: int) -> Tensor:
         """Of the next code of the place, that of codebook ``book``, (R, Q)."""
-        x = self.at
-        for block, kept in zip(self.over_depths, self.above.kept, strict=False):
-            x = block.step(x, None, kept, 0, book)
+        x = self.over_depths.step(self.at, book)
         weight, bias = self.leave[book]
         return torch.addmm(bias, F.layer_norm(x, *self.last), weight)
 
     def take(self, code: Tensor, book: int) -> None:
         """The next code (R,) is this."""
-        self.sum += self.books[book][code]
+        self.sum += self.books[book].index_select(0, code)
         if book + 1 < len(self.books):
             at = self.at_depth[book + 1]
-            self.at = self.sum + at if self.descend is None else torch.addmm(at, self.sum, self.descend[0])
+            self.at = self.sum + at if self.descend is None else torch.addmm(at, self.sum, self.descend)
+
+
+class _Stack:
+    """Blocks in the midst of R rows of up to L places."""
+
+    def __init__(self, blocks: nn.ModuleList, depth: Depth, length: int, like: Tensor) -> None:
+        """Nothing is read yet; ``like`` (R, ...) has the device and the type."""
+        self.blocks, self.reach, self.place = blocks, depth.reach, 0
+        self.turns = _turns(depth, length, like.device)
+        self.laid = [_Laid(block, length, like) for block in blocks if isinstance(block, Block)]
+
+    def begin(self, x: Tensor) -> Tensor:
+        """Read the first n places (R, n, E); what comes of the last, (R, E)."""
+        self.place = x.shape[1]
+        turn = None if self.turns is None else self.turns[: self.place]
+        for block, laid in zip(self.blocks, self.laid, strict=True):
+            kept = x.new_empty(len(x), 2, laid.heads, self.place, x.shape[2] // laid.heads)
+            x = block(x, turn, kept)
+            laid.keys[:, :, : self.place], laid.values[:, :, : self.place] = kept.unbind(1)
+        return x[:, -1]
+
+    def step(self, x: Tensor, place: int) -> Tensor:
+        """Read ``place`` (R, E), after those before it; what comes of it, (R, E)."""
+        self.place, first = place + 1, max(0, place + 1 - self.reach)
+        turn = None if self.turns is None else self.turns[place]
+        for laid in self.laid:
+            x = laid.step(x, turn, first, place)
+        return x
 
 
 class _Laid:
-    """One block."""
+    """One block, and what it keeps."""
 
-    def __init__(self, block: Block) -> None:
-        self.heads, self.before, self.between = block.heads, _norm(block.before), _norm(block.between)
+    def __init__(self, block: Block, length: int, like: Tensor) -> None:
+        self.before, self.between, self.heads = _norm(block.before), _norm(block.between), block.heads
         layers = (block.look, block.bring, block.widen, block.narrow)
         self.look, self.bring, self.widen, self.narrow = (_laid(one.weight, one.bias) for one in layers)
+        rows, inner = len(like), block.bring.in_features
+        kept = like.new_zeros(rows, length, 3 * inner)
+        kept_RL3Hd = kept.view(rows, length, 3, self.heads, -1)
+        _, self.keys, self.values = kept_RL3Hd.permute(2, 0, 3, 1, 4)
+        self.looks = kept.unbind(1)
+        self.turned = kept_RL3Hd[:, :, :2].unbind(1)
+        self.queries = kept_RL3Hd[:, :, 0, :, None].unbind(1)
+        self.inner = (rows, inner)
 
-    def step(self, x: Tensor, turn: Tensor | None, kept: Tensor, first: int, place: int) -> Tensor:
-        """(R, E) to (R, E); ``turn`` is (3, 1, E / heads / 2), ``first`` the first place that is seen."""
-        count = x.shape[0]
-        looks = torch.addmm(self.look[1], F.layer_norm(x, *self.before), self.look[0])
-        looks = looks.view(count, 3, self.heads, -1)
+    def step(self, x: Tensor, turn: Tensor | None, first: int, place: int) -> Tensor:
+        """(R, E) to (R, E); ``turn`` is (d / 2) complex, ``first`` the first place that is seen."""
+        weight, bias = self.look
+        torch.addmm(bias, F.layer_norm(x, *self.before), weight, out=self.looks[place])
         if turn is not None:
+            looks = self.turned[place]
             pairs = torch.view_as_complex(looks.float().unflatten(3, (-1, 2)))
-            looks = torch.view_as_real(pairs * turn).flatten(3).to(kept.dtype)
-        kept[:, :, :, place] = looks[:, 1:]
-        k, v = kept[:, :, :, first : place + 1].unbind(1)
-        seen = F.scaled_dot_product_attention(looks[:, 0, :, None], k, v)
-        x = torch.addmm(x, seen.reshape(x.shape), self.bring[0]).add_(self.bring[1])
-        wide = F.gelu(torch.addmm(self.widen[1], F.layer_norm(x, *self.between), self.widen[0]))
-        return torch.addmm(x, wide, self.narrow[0]).add_(self.narrow[1])
+            looks.copy_(torch.view_as_real(pairs * turn).flatten(3))
+        count = place + 1 - first
+        k, v = self.keys.narrow(2, first, count), self.values.narrow(2, first, count)
+        seen = v if count == 1 else F.scaled_dot_product_attention(self.queries[place], k, v)
+        weight, bias = self.bring
+        x = torch.addmm(x, seen.reshape(self.inner), weight).add_(bias)
+        weight, bias = self.widen
+        wide = F.gelu(torch.addmm(bias, F.layer_norm(x, *self.between), weight))
+        weight, bias = self.narrow
+        return torch.addmm(x, wide, weight).add_(bias)
 
 
 def _laid(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:

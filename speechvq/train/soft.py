@@ -74,9 +74,13 @@ def teach(prior: Prior, codec: Codec, batch: Batch, soft: Soft) -> Outcome:
     with torch.no_grad(), torch.autocast(batch.signal.device.type, enabled=False):
         mask = None if batch.mask is None else codec.encoder.code_mask(batch.mask)
         targets = soft_targets(
-            codec.quantizer, codec.encoder(batch.signal, batch.mask),
-            temperature=soft.temperature or 0, sample=soft.codes, mask=mask,
-        )  # fmt: skip
+            codec.quantizer,
+            # In mixed precision signals come in half of it, and the codec listens in full, as it always does.
+            codec.encoder(batch.signal.float(), batch.mask),
+            temperature=soft.temperature or 0,
+            sample=soft.codes,
+            mask=mask,
+        )
         figures = targets.figures()
     codes = Codes(targets.indices, mask)
     if soft.labels:

@@ -180,6 +180,15 @@ def test_a_run_is_judged_on_hard_codes(run, pictures, runs, capfd):
     assert torch.equal(prior.vectors[0], codec.quantizer.codebooks[0].codes())
 
 
+def test_in_mixed_precision_the_codec_listens_in_full(run, runs):
+    folder = train(runs.having(run, runtime__steps=4, runtime__precision="bf16-mixed"))
+    whole = train(runs.having(run, runtime__steps=4, folder=run["folder"] + "2"))
+    for name in ("soft/entropy_1", "soft/entropy_3", "prior/soft"):
+        one, two = (runs.lines(one, "train")[-1][name] for one in (folder, whole))
+        assert one == pytest.approx(two, rel=0.03)
+    assert runs.lines(folder, "valid")[-1]["prior/nll"] < 1.3 * math.log(9)
+
+
 def test_resumed_it_is_the_same(run, runs):
     one = train(run)
     two = runs.having(run, folder=run["folder"] + "2", runtime__max_minutes=0.0005)

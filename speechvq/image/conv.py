@@ -17,6 +17,8 @@ from speechvq.codec import DECODERS, ENCODERS, Batch, Decoder, Encoder, Reconstr
 from speechvq.errors import BadSetting
 from speechvq.image.likelihood import LIKELIHOODS
 from speechvq.losses.likelihood import masked_mean
+from speechvq.quantize.batch_norm import BatchNorm
+from speechvq.table import preset
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class ConvEncoder(Encoder):
         variance by batch statistics; without it few codes are in use at first (the paper has nothing of it).
         """
         super().__init__()
-        shape, halvings = _shape(size), _halvings(hop)
+        shape, halvings = preset(size, SIZES, "VQ-VAE"), _halvings(hop)
         self.dim, self.hop, self.colours = dim, hop, colours
         widths = [colours, *[shape.outer] * (halvings - 1), shape.hidden]
         layers: list[nn.Module] = []
@@ -96,7 +98,7 @@ class ConvEncoder(Encoder):
         if dim != shape.hidden:
             layers += [nn.ReLU(), nn.Conv2d(shape.hidden, dim, 1)]
         self.layers = nn.Sequential(*layers)
-        self.norm = nn.BatchNorm2d(dim, affine=False) if standardise else nn.Identity()
+        self.norm = BatchNorm(dim, affine=False) if standardise else nn.Identity()
         self.receptive_field = 3 * hop - 2 + 2 * hop * (shape.blocks + shape.middle)
 
     def forward(self, signal: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -142,7 +144,7 @@ class ConvDecoder(Decoder):
         Names: gaussian, nmse, logistics, categorical; see `speechvq.image.likelihood`.
         """
         super().__init__()
-        shape, halvings = _shape(size), _halvings(hop)
+        shape, halvings = preset(size, SIZES, "VQ-VAE"), _halvings(hop)
         self.dim, self.hop, self.colours = dim, hop, colours
         chosen = {"name": likelihood} if isinstance(likelihood, str) else likelihood
         self.likelihood = LIKELIHOODS.build(chosen, colours=colours)
@@ -224,15 +226,7 @@ class ResidualBlock(nn.Module):
 
 
 def _norm(channels: int, shape: Shape) -> list[nn.Module]:
-    return [nn.BatchNorm2d(channels)] if shape.batch_norm else []
-
-
-def _shape(size: str | Shape) -> Shape:
-    if isinstance(size, Shape):
-        return size
-    if size not in SIZES:
-        raise BadSetting(f"there is no size {size!r} of the VQ-VAE; known: {', '.join(SIZES)}")
-    return SIZES[size]
+    return [BatchNorm(channels)] if shape.batch_norm else []
 
 
 def _halvings(hop: int) -> int:

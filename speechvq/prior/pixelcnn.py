@@ -28,6 +28,7 @@ from speechvq.prior.labels import Names
 from speechvq.prior.row import given_tokens, write_row
 from speechvq.prior.sampling import Steering
 from speechvq.prior.tokens import Alphabet
+from speechvq.table import preset
 
 SIZES = {
     "tiny": Stacks(layers=4, width=48, skip=48, post=96, condition=32),
@@ -71,12 +72,7 @@ class PixelCNNPrior(Prior):
             codec: fingerprint of the codec that the codes are of.
         """
         super().__init__()
-        if isinstance(size, str):
-            if size not in SIZES:
-                raise BadSetting(
-                    f"there is no size {size!r} of the PixelCNN prior; known: {', '.join(SIZES)}"
-                )
-            size = SIZES[size]
+        size = preset(size, SIZES, "PixelCNN prior")
         self.alphabet = Alphabet(codebook_size, num_codebooks)
         self.codebook_size, self.num_codebooks, self.codec = codebook_size, num_codebooks, codec
         told = size.condition

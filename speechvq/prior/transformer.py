@@ -19,6 +19,7 @@ from speechvq.prior.row import given_tokens, row_nats, write_row
 from speechvq.prior.sampling import Steering
 from speechvq.prior.speaker import Speakers
 from speechvq.prior.tokens import Alphabet
+from speechvq.table import preset
 
 SIZES = {
     "tiny": Depth(layers=4, width=128, heads=4),
@@ -52,12 +53,7 @@ class TransformerPrior(Prior):
             codec: fingerprint of the codec that the codes are of.
         """
         super().__init__()
-        if isinstance(size, str):
-            if size not in SIZES:
-                raise BadSetting(
-                    f"there is no size {size!r} of the transformer prior; known: {', '.join(SIZES)}"
-                )
-            size = SIZES[size]
+        size = preset(size, SIZES, "transformer prior")
         if size.positions == "given":
             raise BadSetting("the transformer prior gives its network no positions: rotary or learned")
         self.alphabet = Alphabet(codebook_size, num_codebooks)

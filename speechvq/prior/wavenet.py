@@ -16,6 +16,7 @@ from speechvq.prior.row import given_tokens, row_nats, write_row
 from speechvq.prior.sampling import Steering
 from speechvq.prior.speaker import Speakers
 from speechvq.prior.tokens import Alphabet
+from speechvq.table import preset
 
 SIZES = {
     "tiny": Stack(layers=8, stacks=2, residual=48, gate=48, skip=48, post=48, dropout=0.0),
@@ -51,10 +52,7 @@ class WaveNetPrior(Prior):
             codec: fingerprint of the codec that the codes are of.
         """
         super().__init__()
-        if isinstance(size, str):
-            if size not in SIZES:
-                raise BadSetting(f"there is no size {size!r} of the WaveNet prior; known: {', '.join(SIZES)}")
-            size = SIZES[size]
+        size = preset(size, SIZES, "WaveNet prior")
         self.alphabet = Alphabet(codebook_size, num_codebooks)
         self.codebook_size, self.num_codebooks = codebook_size, num_codebooks
         self.speakers, self.codec = tuple(speakers), codec

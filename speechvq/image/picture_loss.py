@@ -6,15 +6,18 @@ section 3.1); both add a perceptual distance. A decoder of segmentations learns 
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from speechvq.errors import BadSetting
+from speechvq.image.padding import sizes_of
 from speechvq.losses.perceptual import Perceptual
 
 KINDS = ("picture", "segmentation")
 ERRORS = {"absolute": "picture/l1", "squared": "picture/mse"}
 """The errors of a pixel, and the name of each one's loss."""
+LEAST = 16  # pixels a side that a perceptual distance needs
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,20 @@ class PictureLoss:
         error = difference.abs() if self.error == "absolute" else difference.square()
         losses = {ERRORS[self.error]: self.pixels * _mean(error, weight)}
         if self.perceptual.network != "none" and self.features > 0:
-            # What is masked is grey in both.
-            losses["picture/perceptual"] = self.features * self.perceptual(made * weight, target * weight)
+            losses["picture/perceptual"] = self.features * self._looks(made, target, weight)
         return losses
+
+    def _looks(self, made: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """The mean distance of the pictures, each seen without what is masked beside it.
+
+        One with less than `LEAST` pixels a side is not looked at.
+        """
+        if bool(weight.all()):
+            return self.perceptual(made, target)
+        sizes = enumerate(sizes_of(weight[:, 0] > 0))
+        parts = [(row, slice(h), slice(w)) for row, (h, w) in sizes if min(h, w) >= LEAST]
+        each = [self.perceptual(made[i : i + 1, :, h, w], target[i : i + 1, :, h, w]) for i, h, w in parts]
+        return torch.stack(each).mean() if each else made.new_zeros(())
 
 
 def _mean(values: Tensor, weight: Tensor) -> Tensor:

@@ -288,6 +288,28 @@ def test_small_sizes_learn(size: str):
     assert all(p.grad is not None for p in (*encoder.parameters(), *decoder.parameters()))
 
 
+def test_a_padded_batch_looks_as_different_as_its_pictures_alone():
+    torch.manual_seed(0)
+    loss = PictureLoss(pixels=0.0, perceptual=Perceptual("efficientnet"))
+    sizes = [(48, 48), (32, 40), (16, 24), (8, 48)]  # the last is too small to be looked at
+    made, target = torch.rand(2, 4, 3, 48, 48) * 2 - 1
+    weight = torch.zeros(4, 1, 48, 48)
+    for row, (height, width) in enumerate(sizes):
+        weight[row, :, :height, :width] = 1
+    alone = [
+        loss.perceptual(made[i : i + 1, :, :h, :w], target[i : i + 1, :, :h, :w])
+        for i, (h, w) in enumerate(sizes[:3])
+    ]
+    expected = sum(float(one) for one in alone) / 3
+    found = loss(made, target, weight)["picture/perceptual"]
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+    noise = torch.where(weight > 0, made, torch.rand_like(made))
+    assert torch.equal(found, loss(noise, target, weight)["picture/perceptual"])
+    whole = loss(made[:1], target[:1], torch.ones(1, 1, 48, 48))["picture/perceptual"]
+    assert whole.item() == pytest.approx(float(alone[0]), rel=1e-5)
+    assert loss(made[3:], target[3:], weight[3:])["picture/perceptual"].item() == 0
+
+
 def test_saved_and_loaded_without_the_perceptual_network(tmp_path: Path):
     lost = Perceptual("lpips", vgg="nowhere/vgg16.pth", linear="nowhere/vgg.pth")
     config = _tiny() | {"decoder": {"name": "vqgan", "size": _widths(), "loss": PictureLoss(perceptual=lost)}}

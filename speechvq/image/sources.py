@@ -16,6 +16,9 @@ from speechvq.image.files import MODES, Frame, Size
 from speechvq.image.folder import FolderSource
 from speechvq.store.arrays import INDEX, Arrays, read_arrays
 
+NUMBERED = ("label", "action", "segmentation")
+"""What is a class in each of its places; all of it is looked at once, when a store is opened."""
+
 type Rows = Sequence[Arrays]
 """The examples of one split; asking for one whose file turns out to be broken raises `BadPicture`."""
 
@@ -71,7 +74,7 @@ class StoreSource:
         shape = planes.get(name, () if name in ("label", "action") else array.shape[1:])
         if array.shape[1:] != shape or (name == "picture" and self.channels not in MODES):
             raise BadManifest(f"{what}: arrays of {array.shape[1:]} do not belong to pictures of {size}")
-        if name in ("label", "action") and len(array):
+        if name in NUMBERED and len(array):
             known, least, most = len(self.names.get(name, ())), array.min(), array.max()
             if array.dtype.kind not in "iu" or least < 0 or (known and most >= known):
                 raise BadManifest(f"{what}: {least} to {most}, of {known} names; make the folder anew")

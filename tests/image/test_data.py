@@ -222,6 +222,20 @@ def _turned() -> Image.Exif:
     return exif
 
 
+@pytest.mark.parametrize("name", ["label", "action", "segmentation"])
+def test_a_class_beyond_the_names_is_found_when_a_store_is_opened(workdir, name):
+    kinds = {"picture": Kind((1, 8, 8)), name: Kind((8, 8) if name == "segmentation" else ())}
+    for last in (1, 2):
+        counts, names = {"train": 3, "valid": 2}, {name: ("a", "b")}
+        with write_arrays(workdir / "kept", counts, kinds, names=names, force=True) as arrays:
+            arrays["valid"][name][-1:].reshape(-1)[-1] = last
+        if last == 1:
+            assert open_corpus({"root": "kept"}).names[name] == ("a", "b")
+            continue
+        with pytest.raises(BadManifest, match=f"{name} of valid in kept: 0 to 2, of 2 names"):
+            open_corpus({"root": "kept"})
+
+
 @pytest.mark.parametrize(
     ("values", "error", "words"),
     [

@@ -17,8 +17,20 @@ if TYPE_CHECKING:
     from speechvq.store.arrays import ArrayStore
 
 Root = Annotated[Path, typer.Argument(metavar="ROOT", help="Where the files lie.", show_default=False)]
+
+
+def _folder(out: Path) -> Path:
+    """``--out``, if it is or can become a folder."""
+    if taken := next((place for place in (out, *out.parents) if place.exists() and not place.is_dir()), None):
+        raise BadSetting(f"{taken} is a file; give the name of a folder with --out")
+    return out
+
+
 Out = Annotated[
-    Path, typer.Option("--out", metavar="FOLDER", help="Where the store goes: data.root of a run.")
+    Path,
+    typer.Option(
+        "--out", metavar="FOLDER", help="Where the store goes: data.root of a run.", callback=_folder
+    ),
 ]
 MOST = 4096  # pixels a side
 Share = Annotated[float, typer.Option(min=0, max=0.9, help="Share held out.")]

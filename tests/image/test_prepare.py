@@ -1,8 +1,11 @@
 """Published sets read back value for value, folders of photos, and a game that can be played again."""
 
 import gzip
+import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from speechvq.cli import main
 from speechvq.errors import BadSetting, MissingExtra, UnknownName, WouldOverwrite
 from speechvq.image.data import open_corpus
 from speechvq.image.prepare import Wanted, cifar10, fashion_mnist, mnist, pictures, vizdoom
-from speechvq.image.prepare.doom import THINGS, things
+from speechvq.image.prepare.doom import THINGS, Game, play, things
 from speechvq.store.arrays import read_arrays
 
 CLASSES = 10
@@ -214,6 +217,29 @@ def test_what_cannot_be_played_is_a_sentence(values, error, words):
         Wanted(**values)
 
 
+def test_an_engine_that_dies_in_the_midst_of_a_game_is_a_sentence():
+    pytest.importorskip("vizdoom")
+    before = engines()
+    frames = play(Game("basic", 1, (16, 16)), frames=50)
+    next(frames)
+    (own,) = engines() - before
+    os.kill(own, signal.SIGKILL)
+    with pytest.raises(BadSetting, match="the game in basic broke off") as caught:
+        list(frames)
+    assert "\n" not in str(caught.value)
+
+
+def engines() -> set[int]:
+    """Processes of the game that this one has started."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            name, rest = path.read_text().split("(", 1)[1].rsplit(")", 1)
+            if name.startswith("vizdoom") and int(rest.split()[1]) == os.getpid():
+                found.add(int(path.parent.name))
+    return found
+
+
 def test_without_the_package_it_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "vizdoom", None)
     with pytest.raises(MissingExtra, match=r"speechvq\[image\]"):
@@ -232,6 +258,13 @@ def test_the_command_line_tells_what_it_made(workdir, capsys):
     assert "no pictures" in capsys.readouterr().err
     assert main(["prepare", "vizdoom", "--size", "64y48", "--out", "p"]) == 2
     assert "128x96" in capsys.readouterr().err
+    for flags in ("mnist in", "pictures in", "vizdoom --frames 2"):
+        for taken in ("file", "file/in/it"):
+            (workdir / "file").touch()
+            assert main(["prepare", *flags.split(), "--out", taken]) == 2
+            told = " ".join(capsys.readouterr().err.split())
+            assert "file is a file; give the name of a folder with --out" in told
+    (workdir / "file").unlink()
     flags = "--size 16x8 --frames 20 --level basic --test 0 --out v"
     assert main(["prepare", "vizdoom", *flags.split()]) == 0
     assert read_arrays("v").arrays("train")["picture"].shape == (19, 3, 8, 16)

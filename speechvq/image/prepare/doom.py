@@ -5,7 +5,7 @@ a frame, a depth map, which thing each pixel shows, and what the player does nex
 """
 
 from collections.abc import Iterator
-from contextlib import chdir, closing
+from contextlib import chdir, closing, contextmanager
 from ctypes.util import find_library
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,21 +72,34 @@ def play(game: Game, *, frames: int) -> Iterator[dict[str, np.ndarray]]:
 
     Raises:
         MissingExtra: ViZDoom is not installed.
-        BadSetting: the engine does not start.
+        BadSetting: the engine does not start, or dies in the midst of the game.
     """
     draw = np.random.default_rng(game.seed)
     with TemporaryDirectory() as folder, closing(_start(game, folder)) as engine:
         action, left = 0, 0
         for _ in range(frames):
-            if engine.is_episode_finished():
+            with _running(game):
+                state: Any = None if engine.is_episode_finished() else engine.get_state()
+            if state is None:
                 return
-            state: Any = engine.get_state()
             if left == 0:
                 action, left = _choose(state.depth_buffer, draw)
             left -= 1
             yield _moment(state, game) | {"action": np.asarray(action)}
             pressed = list(ACTIONS.values())[action]
-            engine.make_action([float(button in pressed) for button in BUTTONS], game.tics)
+            with _running(game):
+                engine.make_action([float(button in pressed) for button in BUTTONS], game.tics)
+
+
+@contextmanager
+def _running(game: Game) -> Iterator[None]:
+    """While the engine, which is a process of its own, is asked for something."""
+    try:
+        yield
+    except Exception as error:  # of the engine's own kinds, which differ between its versions
+        raise BadSetting(
+            f"the game in {game.level} broke off: {str(error).rstrip('.')}; nothing is kept, start it anew"
+        ) from error
 
 
 def engine_module() -> Any:

@@ -1,7 +1,7 @@
 """From settings to what the loop is handed: an objective, data to train and judge on, media to show.
 
 A room is chosen by name out of the closed list `speechvq.codec.ROOMS`; it offers ``data.open_corpus``,
-``board.media``, ``board.made_up`` and ``coded.open_codes``, and nothing else of it is known here.
+``board.media``, ``board.made_up``, ``coded.open_codes`` and ``coded.grid_of``; no more of it is known here.
 """
 
 import importlib

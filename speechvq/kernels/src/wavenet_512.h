@@ -14,6 +14,7 @@ inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_p
 inline Floats splat(float a) { return _mm512_set1_ps(a); }
 inline void hold(Floats& w) { __asm__("" : "+v"(w)); }
 inline float greatest(Floats x) { return _mm512_reduce_max_ps(x); }
+inline float total(Floats x) { return _mm512_reduce_add_ps(x); }
 inline Octets lowest_bytes(Words x) { return (Octets)_mm512_cvtepi32_epi8((__m512i)x); }
 
 }  // namespace

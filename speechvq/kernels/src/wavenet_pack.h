@@ -5,8 +5,6 @@
 namespace speechvq {
 namespace {
 
-constexpr int64_t PAGE = int64_t(2) << 20;  // what a huge page takes, where there are any
-
 struct Net {
     WaveNetShape shape;
     WaveNetStorage storage;
@@ -21,16 +19,6 @@ struct Net {
     char* rest;               // everything else that is pointed to
     Net* quick;               // the same with narrower weights, which guesses for one utterance; or null
 };
-
-inline void* aligned(int64_t bytes) {
-    const int64_t to = bytes >= PAGE / 4 ? PAGE : 64;
-    void* memory = std::aligned_alloc(to, (bytes + to - 1) / to * to);
-#if defined(__linux__)
-    // In one huge page the weights do not get in one another's way in the second cache.
-    if (memory && to == PAGE) madvise(memory, (bytes + to - 1) / to * to, MADV_HUGEPAGE);
-#endif
-    return memory;
-}
 
 inline uint32_t bits(float value) {
     uint32_t word;

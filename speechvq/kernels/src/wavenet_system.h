@@ -7,9 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
+#include "memory.h"
 #include "wavenet.h"
 #include "wavenet_draw.h"

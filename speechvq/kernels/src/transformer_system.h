@@ -1,0 +1,11 @@
+// What a transformer takes from the standard library and the system. Included before an instruction set is chosen:
+// what these define inline must still run on any processor.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+#include "memory.h"
+#include "transformer.h"

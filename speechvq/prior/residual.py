@@ -81,6 +81,8 @@ class ResidualPrior(Prior):
             raise BadSetting("this prior is told a text or names, not both; leave labels and speakers out")
         if grid and min(grid) < 1 or channels < 0:
             raise BadSetting(f"a grid {grid} of codes of {channels} channels cannot be learned")
+        if num_codebooks > 1 and not size.depths:
+            raise BadSetting("without blocks over depths only one codebook can be learned; give depths")
         self.alphabet, self.size, self.told = Alphabet(codebook_size, num_codebooks), size, told
         self.codebook_size, self.num_codebooks, self.codec = codebook_size, num_codebooks, codec
         self.grid, self.channels, width = tuple(grid), channels, size.width

@@ -44,7 +44,7 @@ def draw(logits: Tensor, sampling: Sampling, uniforms: Tensor) -> Tensor:
 def _at_least(edge: Tensor, chances: Tensor) -> Tensor:
     """The same chances but for a factor, zero where they are less than the row's ``edge`` (R, 1)."""
     # What is less is less than 1 after the division, and so at most the float before it.
-    return F.threshold_(chances / edge.clamp(min=1e-38), 1 - 2**-24, 0.0)
+    return torch.threshold_(chances / edge.clamp(min=1e-38), 1 - 2**-24, 0.0)
 
 
 def _largest(chances: Tensor, count: int) -> Tensor:

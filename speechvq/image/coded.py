@@ -25,7 +25,7 @@ from speechvq.store.atomic import atomic
 
 log = logging.getLogger(__name__)
 TOGETHER = 32  # pictures that are encoded at a time
-NUMBERS = ("label", "action")  # what is told as it is
+AS_IT_IS = ("label", "action", "keypoints")  # told without a codec
 
 type Row = dict[str, Tensor]
 
@@ -47,7 +47,8 @@ class CodedPictures(Dataset[Row]):
 
     def collate(self, items: Sequence[Row]) -> Batch:
         """A `Batch` with codes (B, K, h, w) for a signal."""
-        stacked = {name: torch.stack([item[name] for item in items]).long() for name in items[0]}
+        stacked = {name: torch.stack([item[name] for item in items]) for name in items[0]}
+        stacked = {name: x if x.is_floating_point() else x.long() for name, x in stacked.items()}
         return Batch(stacked.pop(""), None, stacked)
 
 
@@ -67,7 +68,7 @@ def open_codes(
         codec: finished; it is left on ``device``.
         splits: which.
         told: what else is kept: a view by the codec that makes its codes, or, without one, what the
-            pictures come with as it is ("label").
+            pictures come with as it is ("label", "keypoints").
         voices: not used; pictures have none.
         device: where to encode.
 
@@ -100,14 +101,14 @@ def _check(corpus: PictureCorpus, codec: Codec, told: Mapping[str, Codec | None]
     _seen("data.root", codec, corpus.settings.view, corpus)
     for name, other in told.items():
         given = name in corpus.conditions
-        if other is not None and name not in NUMBERS:
+        if other is not None and name not in AS_IT_IS:
             if name not in VIEWS:
                 raise UnknownName("view of pictures", name, list(VIEWS))
             if name in MAPS and not given:
                 raise BadSetting(f"these pictures have no {name}; they have {_there(corpus)}")
             _seen(f"model.told.{name}", other, name, corpus)
         elif other is not None:
-            raise BadSetting(f"{name} is a number, which needs no codec; give model.told.{name}=null")
+            raise BadSetting(f"{name} needs no codec; give model.told.{name}=null")
         elif name in VIEWS:
             raise BadSetting(f"whose codes of {name}? give model.told.{name}=FOLDER, its finished codec")
         elif not given:

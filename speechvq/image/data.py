@@ -26,8 +26,9 @@ from speechvq.table import settings
 log = logging.getLogger(__name__)
 SIDE = 128  # pixels, where neither the settings nor the pictures say
 MAPS = ("depth", "segmentation")
-CONDITIONS = ("label", "action", *MAPS)
-"""What a batch's condition may hold: "label" and "action" (B,) int64; "depth" (B, 1, H, W) float in [-1, 1],
+CONDITIONS = ("label", "action", "keypoints", *MAPS)
+"""What a batch's condition may hold: "label" and "action" (B,) int64; "keypoints" (B, n, 2) float in [0, 1]
+from the top and from the left, not a number where there is none; "depth" (B, 1, H, W) float in [-1, 1],
 -1 nearest; "segmentation" (B, H, W) int64."""
 
 
@@ -42,7 +43,7 @@ class PictureDataSettings:
     shorter: int | None = None  # scale the shorter side to this before the cut; null: as little as needed
     flip: bool = False  # mirror half of the training pictures
     channels: int | None = None  # 1 grey, 3 RGB; null: as stored, RGB of a bare folder
-    conditions: tuple[str, ...] | None = None  # of label, action, depth, segmentation; null: all there are
+    conditions: tuple[str, ...] | None = None  # of label, action, keypoints, depth, segmentation; null: all
     valid: float = 0.05  # share of a bare folder that is held out, in [0, 0.5]
     cache: float = 4.0  # GB of memory in which a folder's pictures may be kept, else they are read anew
     seed: int = 0  # of crops and mirroring
@@ -186,15 +187,16 @@ class PictureData(Dataset[Arrays]):
             if name in found:
                 array = scale(found[name], scaled, exact=name == "segmentation")[cut]
                 found[name] = array[..., ::-1] if mirror else array
+        if "keypoints" in found:
+            found["keypoints"] = _moved(found["keypoints"], scaled, starts, self.frame.size, mirror=mirror)
         return found
 
     def collate(self, items: Sequence[Arrays]) -> Batch:
         """Items to a `Batch` of signals (B, C, H, W) in [-1, 1]; see `CONDITIONS` for the rest."""
         stacked = {name: torch.from_numpy(np.stack([item[name] for item in items])) for name in items[0]}
+        made = {"depth": in_range, "keypoints": Tensor.float}
         condition = {
-            name: in_range(values) if name == "depth" else values.long()
-            for name, values in stacked.items()
-            if name != "picture"
+            name: made.get(name, Tensor.long)(values) for name, values in stacked.items() if name != "picture"
         }
         picture, classes = in_range(stacked["picture"]), len(self.names.get("segmentation", ()))
         return Batch(view(self.settings.view, picture, condition, classes=classes), None, condition)
@@ -214,6 +216,17 @@ class PictureData(Dataset[Arrays]):
 def in_range(levels: Tensor) -> Tensor:
     """Levels 0 ... 255 as float32 in [-1, 1]: level k is k / 127.5 - 1."""
     return levels.float() / 127.5 - 1
+
+
+def _moved(
+    points: np.ndarray, scaled: Size, starts: Sequence[int], size: Size, *, mirror: bool
+) -> np.ndarray:
+    """Points (n, 2) of a picture as points of what is cut out of it; not a number where they are cut off."""
+    moved = (points.astype(np.float64) * scaled - starts) / size
+    if mirror:
+        moved[:, 1] = 1 - moved[:, 1]
+    moved[((moved < 0) | (moved > 1)).any(1)] = np.nan
+    return moved.astype(np.float32)
 
 
 def _whole(side: object) -> bool:

@@ -74,6 +74,10 @@ class StoreSource:
         shape = planes.get(name, () if name in ("label", "action") else array.shape[1:])
         if array.shape[1:] != shape or (name == "picture" and self.channels not in MODES):
             raise BadManifest(f"{what}: arrays of {array.shape[1:]} do not belong to pictures of {size}")
+        if name == "keypoints" and (array.dtype.kind != "f" or array.ndim != 3 or array.shape[2] != 2):
+            raise BadManifest(
+                f"{what}: they must be (n, 2) floating-point numbers, from the top and the left"
+            )
         if name in NUMBERED and len(array):
             known, least, most = len(self.names.get(name, ())), array.min(), array.max()
             if array.dtype.kind not in "iu" or least < 0 or (known and most >= known):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from speechvq.errors import BadCodes, BadSetting, UnknownName
-from speechvq.prior.places import coordinates
+from speechvq.prior.places import coordinates, points
 from speechvq.prior.windows import Windows
 
 SHAPES = {
@@ -103,7 +103,8 @@ class Conditions:
         """Check what is given and turn it into tokens, each of them in its shape.
 
         Args:
-            condition: tensors by name, with ``count`` rows, or one for all.
+            condition: tensors by name, with ``count`` rows, or one for all. Of the kind "tokens" also points
+                (B, n, 2), see `speechvq.prior.places.points`.
             grid: of the codes.
             count: sequences.
             device: where they are wanted.
@@ -122,6 +123,8 @@ class Conditions:
                 values = coordinates(grid, hop=one.hop, size=one.size)[None, None]
             if values is None:
                 raise BadSetting(f"this prior is told {one.name}; give it as {SHAPES[one.kind]} integers")
+            if one.kind == "tokens" and values.is_floating_point():
+                values = points(values, size=one.size)
             values = _checked(one, values.to(device, torch.int64), count, len(grid))
             if values.dim() > 2:
                 books = torch.arange(values.shape[1], device=device)

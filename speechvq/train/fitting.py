@@ -17,6 +17,9 @@ from speechvq.prior.residual import ResidualPrior
 from speechvq.quantize import Quantizer, ResidualQuantizer, VectorQuantizer
 from speechvq.quantize.codebook import Codebook
 
+LATTICE = 32 * 32 + 1
+"""Integers that keypoints become: places of a square, and one for a point that is not there."""
+
 
 def build_prior(
     spec: Mapping[str, Any], codec: Codec, corpus: Any, told: Mapping[str, Codec | None] | None = None
@@ -118,6 +121,8 @@ def _classes(corpus: Any, name: str = "label") -> list[str]:
 
 def _given(name: str, other: Codec | None, corpus: Any) -> dict[str, Any]:
     """A condition of the GPT prior, see `speechvq.prior.conditions.Given`."""
+    if other is None and name == "keypoints" and name in getattr(corpus, "conditions", ()):
+        return {"name": name, "kind": "tokens", "size": LATTICE}
     if other is None:
         names = _classes(corpus, name)
         return {"name": name, "kind": "label", "size": len(names), "names": names}

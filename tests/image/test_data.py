@@ -125,6 +125,41 @@ def test_maps_are_cut_and_mirrored_with_the_picture(tmp_path):
     assert {np.ascontiguousarray(data[e, 0]["picture"]).tobytes() for e in range(20)} <= cuts
 
 
+def test_keypoints_stay_where_they_are_in_the_picture(tmp_path):
+    """Each points at the one white pixel of its picture, or at nothing if that is cut off."""
+    kinds = {"picture": Kind((1, 9, 12)), "keypoints": Kind((2, 2), "float32")}
+    with write_arrays(tmp_path, {"train": 12}, kinds) as arrays:
+        part = arrays["train"]
+        for column in range(12):
+            part["picture"][column, 0, column % 9, column] = 255
+            part["keypoints"][column] = [[(column % 9 + 0.5) / 9, (column + 0.5) / 12], [np.nan, np.nan]]
+    data = open_corpus({"root": str(tmp_path), "size": 9, "crop": "random", "flip": True}).split("train")
+    seen = {True: 0, False: 0}
+    for epoch in range(6):
+        batch = data.collate([data[epoch, i] for i in range(12)])
+        found = batch.condition["keypoints"]
+        assert found.dtype == torch.float32
+        assert found[:, 1].isnan().all()
+        for picture, point in zip(batch.signal[:, 0], found[:, 0], strict=True):
+            there = (picture == 1).nonzero()
+            seen[bool(len(there))] += 1
+            if len(there):
+                assert torch.allclose(point, (there[0] + 0.5) / 9)
+            else:
+                assert point.isnan().all()
+    assert min(seen.values()) > 5
+    small = open_corpus({"root": str(tmp_path), "size": [18, 24]}).split("train", still=True)[0, 4]
+    assert np.allclose(small["keypoints"][0], [4.5 / 9, 4.5 / 12])
+
+
+def test_keypoints_that_are_no_points_are_refused(workdir):
+    kinds = {"picture": Kind((1, 8, 8)), "keypoints": Kind((4,), "int64")}
+    with write_arrays(workdir / "kept", {"train": 3}, kinds):
+        pass
+    with pytest.raises(BadManifest, match=r"keypoints of train in kept: they must be \(n, 2\)"):
+        open_corpus({"root": "kept"})
+
+
 def test_a_store_gives_all_or_what_is_asked(store):
     corpus = open_corpus({"root": str(store)}, rate=1)
     assert (corpus.size, corpus.channels, corpus.classes) == ((8, 10), 3, ("a", "b"))

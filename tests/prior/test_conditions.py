@@ -27,6 +27,16 @@ def told() -> dict[str, torch.Tensor]:
     }
 
 
+def test_points_are_told_as_the_integers_they_become():
+    given = (Given("keypoints", 26, "tokens"),)
+    conditions, places = Conditions(given, nothing=7, shared=False), torch.rand(2, 3, 2)
+    places[1, 2] = torch.nan
+    (told,) = conditions.read({"keypoints": places}, (2, 3), 2, CPU)
+    (twin,) = conditions.read({"keypoints": points(places, size=26)}, (2, 3), 2, CPU)
+    assert torch.equal(told, twin)
+    assert told[1, 2] == 8 + 25
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_row_is_everything_told_one_after_the_other(shared: bool):
     conditions = Conditions(ALL, nothing=7, shared=shared)

@@ -12,6 +12,7 @@ from speechvq.errors import BadSetting
 from speechvq.image.coded import open_codes
 from speechvq.image.data import open_corpus
 from speechvq.prior import Prior
+from speechvq.store.arrays import Kind, write_arrays
 from speechvq.train import train
 
 VQVAE = {"name": "vqvae", "colours": "auto", "size": "tiny"}
@@ -64,6 +65,23 @@ def test_a_prior_of_pictures_learns_what_it_is_told(of_prior, picture_codec, run
     assert prior.codec == Codec.from_pretrained(picture_codec).fingerprint
     names = {"pixelcnn": getattr(prior, "labels", ()), "gpt": [g.name for g in getattr(prior, "given", ())]}
     assert tuple(names[prior.spec["name"]]) in (("near", "far"), ("depth", "label"))
+
+
+def test_a_prior_is_told_keypoints_of_the_data(of_pictures, picture_codec, runs, tmp_path):
+    kinds = {"picture": Kind((3, 16, 16)), "keypoints": Kind((2, 2), "float32")}
+    with write_arrays(tmp_path / "posed", {"train": 12, "valid": 4}, kinds) as arrays:
+        for part in arrays.values():
+            part["keypoints"][:] = np.random.default_rng(0).random((len(part["picture"]), 2, 2))
+            part["keypoints"][0, 1] = np.nan
+    prior = {"name": "gpt", "size": "tiny"}
+    model = {"codec": str(picture_codec), "prior": prior, "told": {"keypoints": None}}
+    root = str(tmp_path / "posed")
+    folder = train(runs.having(of_pictures, model=model, data__root=root, runtime__steps=2))
+    prior = Prior.from_pretrained(folder / "prior")
+    (given,) = prior.given
+    assert (given.name, given.kind, given.size) == ("keypoints", "tokens", 1025)
+    told = {"keypoints": torch.rand(1, 2, 2)}
+    assert prior.generate((4, 4), told).indices.shape == (1, 1, 4, 4)
 
 
 def test_a_prior_with_an_order_of_its_own_is_shown_without_going_on(of_pictures, picture_codec, runs):

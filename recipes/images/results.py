@@ -159,6 +159,51 @@ def rq(found: dict) -> list[str]:
     return lines
 
 
+def vit(found: dict) -> list[str]:
+    """ViT-VQGAN's codes, and what linear probes read from transformers."""
+    names = {"factorised": "32 channels of length one", "plain": "128 channels as they are"}
+    steps = ", ".join(f"{name} {count}" for name, count in found["steps"].items())
+    lines = [
+        "## ViT-VQGAN: `recipes/images/vit.sh`",
+        "",
+        "The frames of the game as 8 x 8 codes of ViT-VQGAN: the same networks, steps and learning, a "
+        "codebook that starts at random and in which nothing is revived. How many of its codes occur in an "
+        f"epoch of training frames, and PSNR of test frames. Steps of training: {steps}.",
+        "",
+        "| codes | of | used | perplexity | PSNR dB |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in found["codebooks"].items():
+        figures = f"{row['used']:.1%} | {row['perplexity']:.0f} | {row['PSNR']:.2f}"
+        lines.append(f"| {names[name]} | {row['codes']} | {figures} |")
+    lines += ["", "Test frames, then both:", "", "![](pictures/vit-codes.png)", ""]
+    told = {"vim": "VIM over codes of ViT-VQGAN", "gpt": "VQGAN's transformer over its codes"}
+    pixels = found["features"]["vim"]["pixels"]
+    lines += [
+        f"Linear probes on Fashion-MNIST, from {pixels['train']} pictures, scored on {pixels['test']} "
+        "of the test split: what each block says, averaged over all places. The chosen block was the best on "
+        "pictures held out of training.",
+        "",
+        "| features | chosen block | accuracy | with random weights | each block |",
+        "|---|---|---|---|---|",
+    ]
+    for name, words in told.items():
+        probes = found["features"][name]
+        best, random = (probes[kind][str(probes["best"])]["accuracy"] for kind in ("layers", "random"))
+        each = ", ".join(f"{probe['accuracy']:.1%}" for probe in probes["layers"].values())
+        lines.append(f"| {words} | {probes['best']} | {best:.1%} | {random:.1%} | {each} |")
+    lines += [f"| raw pixels | | {pixels['accuracy']:.1%} | | |"]
+    lines += [
+        "",
+        "Test pictures, then as ViT-VQGAN and VQGAN tell them:",
+        "",
+        "![](pictures/vit-clothes.png)",
+    ]
+    for name, words in told.items():
+        lines += ["", f"Made up by {words}:", "", f"![](pictures/vit-{name}.png)"]
+    return lines
+
+
 def main(figures: Path, page: Path) -> None:
     """Take the figures and sheets of one recipe, and write the page of all that were taken."""
     name, pictures = figures.parent.name, page.parent / "pictures"
@@ -167,7 +212,7 @@ def main(figures: Path, page: Path) -> None:
         shutil.copyfile(file, pictures / f"{name}-{file.name}")
     shutil.copyfile(figures, pictures / f"{name}.json")
     lines = ["# Pictures: what came out", ""]
-    for section in (fashion, vizdoom, rate_distortion, rq):
+    for section in (fashion, vizdoom, rate_distortion, rq, vit):
         taken = pictures / f"{section.__name__}.json"
         if taken.is_file():
             lines += [*section(json.loads(taken.read_text())), ""]

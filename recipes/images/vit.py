@@ -1,0 +1,118 @@
+"""What ViT-VQGAN's codes and its transformer are worth in small, in figures and on sheets.
+
+    python vit.py runs/vit data/vizdoom data/fashion_mnist outputs/images/vit
+
+Codes, on frames of a game: how many of 8192 are used over an epoch of training frames, and how evenly, when
+they are factorised and of length one and when they are neither; PSNR of held-out frames. Features, on
+Fashion-MNIST: what a linear classifier reads from the blocks of transformers that were told nothing, VIM over
+the codes of ViT-VQGAN and that of VQGAN, from the same networks with random weights, and from raw pixels.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from fashion import batches, keep
+from torch import Tensor
+from tqdm import tqdm
+from vizdoom import steps
+
+from speechvq.codec import Codec
+from speechvq.image.data import PictureData, open_corpus
+from speechvq.nets.sampling import Sampling
+from speechvq.prior import Prior
+from speechvq.score.codes import perplexity, usage
+from speechvq.score.pictures import psnr
+from speechvq.score.prior_probe import probe_prior
+from speechvq.store.atomic import atomic
+
+FRAMES, PICTURES, TOGETHER = 384, 10_000, 50
+"""Held-out frames, pictures of each split of the probes, pictures at a time."""
+CODES = ("factorised", "plain")
+TRANSFORMERS = {"vim": "clothes", "gpt": "clothes_vqgan"}
+"""Runs of transformers, and of the codecs whose codes they model."""
+
+
+@torch.no_grad()
+def counts(codec: Codec, data: PictureData, name: str) -> Tensor:
+    """How often each code occurs in all pictures, (codebook_size,)."""
+    size = codec.quantizer.codebook_size
+    found = torch.zeros(size, dtype=torch.int64)
+    for batch in tqdm(list(batches(data, len(data))), f"codes of {name}"):
+        found += torch.bincount(codec.encode(batch.signal).indices.flatten(), minlength=size)
+    return found
+
+
+@torch.no_grad()
+def again(codec: Codec, pictures: Tensor) -> Tensor:
+    """Pictures as their codes tell them."""
+    return torch.cat([codec.decode(codec.encode(some)) for some in pictures.split(TOGETHER)])
+
+
+def spread(data: PictureData, count: int) -> Tensor:
+    """``count`` pictures from all over a split."""
+    rows = [i * len(data) // count for i in range(count)]
+    return data.collate([data[0, i] for i in rows]).signal
+
+
+def codebooks(runs: Path, root: str, out: Path) -> dict[str, dict[str, float]]:
+    """Use of the codebook over an epoch, and what the codes tell of held-out frames."""
+    corpus, found = open_corpus({"root": root}), {}
+    train, test = (corpus.split(name, hop=8, still=True) for name in ("train", "test"))
+    real = spread(test, min(FRAMES, len(test)))
+    rows = [real[:: max(1, len(real) // 10)][:10]]
+    for name in CODES:
+        codec = Codec.from_pretrained(runs / name / "codec")
+        seen, made = counts(codec, train, name), again(codec, real)
+        found[name] = {
+            "codes": len(seen),
+            "codes looked up": int(seen.sum()),
+            "used": usage(seen),
+            "perplexity": perplexity(seen),
+            "PSNR": float(psnr(made, real).mean()),
+        }
+        rows.append(made[:: max(1, len(real) // 10)][:10])
+    keep(torch.cat(rows), out / "codes.png", columns=10)
+    return found
+
+
+def features(runs: Path, root: str, out: Path) -> dict[str, dict[str, object]]:
+    """What linear probes read."""
+    corpus, found = open_corpus({"root": root}), {}
+    real = spread(corpus.split("test", hop=4), 12)
+    rows = [real]
+    for name, codes in TRANSFORMERS.items():
+        codec, prior = (
+            Codec.from_pretrained(runs / codes / "codec"),
+            Prior.from_pretrained(runs / name / "prior"),
+        )
+        probes = probe_prior(prior, codec, corpus, pictures=PICTURES)
+        found[name] = probes.plain() | {"nats": nats(prior, codec, corpus.split("test", hop=4))}
+        rows.append(again(codec, real))
+        drawn = prior.generate(codec.encoder.grid(corpus.size), None, Sampling(top_k=100), count=24)
+        keep(codec.decode(drawn), out / f"{name}.png", columns=12)
+    keep(torch.cat(rows), out / "clothes.png", columns=12)
+    return found
+
+
+@torch.no_grad()
+def nats(prior: Prior, codec: Codec, data: PictureData, count: int = 500) -> float:
+    """What a code of a held-out picture costs."""
+    found = [prior.loss(codec.encode(batch.signal)) for batch in batches(data, count)]
+    return float(torch.stack(found).mean())
+
+
+def main(runs: Path, game: str, clothes: str, out: Path) -> None:
+    """Everything, to ``out/figures.json`` and sheets."""
+    out.mkdir(parents=True, exist_ok=True)
+    found: dict[str, object] = {"steps": steps(runs)}
+    found["codebooks"] = codebooks(runs, game, out)
+    found["features"] = features(runs, clothes, out)
+    with atomic(out / "figures.json") as temporary:
+        temporary.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4]))

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# ViT-VQGAN in small. Frames of a game: how many of 8192 codes are used when they are factorised and of length
+# one, and when they are not. Fashion-MNIST: ViT-VQGAN and VQGAN, a transformer over the codes of each that is
+# told nothing (VIM, and VQGAN's), and what a linear classifier reads from their blocks.
+# About 25 minutes on one core. TIMES=0.02 is a trial; on a GPU TIMES=20 SIZE=small and larger batches.
+# What is done is not done again: after an interruption, start it again.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../.."
+[ ! -d .venv ] || export PATH="$PWD/.venv/bin:$PATH"
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # on a CPU with little else to do, the number of cores
+game=data/vizdoom clothes=data/fashion_mnist
+out=${OUT:-outputs/images/vit} runs=${RUNS:-runs/vit} size=${SIZE:-tiny}
+mkdir -p "$out" "$runs"
+
+once() { # NAME STEPS SETTINGS...: a run of so many steps that is finished is not begun again
+  local folder="$runs/$1" count
+  count=$(python -c "print(max(2, round($2 * ${TIMES:-1})))")
+  shift 2
+  [ "$(cat "$folder.done" 2>/dev/null)" = "$count" ] && return
+  speechvq train folder="$folder" runtime.steps="$count" resume=true runtime.accelerator=auto runtime.ema=0.99 \
+    runtime.precision=bf16-mixed runtime.valid_every=500 runtime.valid_batches=8 runtime.save_every=200 "$@"
+  echo "$count" >"$folder.done"
+}
+
+[ -f "$game/arrays.json" ] || speechvq prepare vizdoom --frames 10000 --size 64 --out "$game"
+[ -f "$clothes/arrays.json" ] || speechvq prepare fashion_mnist --out "$clothes"
+
+# No critic, and no perceptual distance: the network behind it was trained on labels.
+alone=("~objective" "+objective={name: codec}" model.decoder.loss.features=0 runtime.batch_size=16)
+vit=(experiment=image_vit "${alone[@]}" model.encoder.size="$size" model.decoder.size="$size" optimiser.lr=1e-3)
+once factorised 1000 "${vit[@]}" data.root="$game"
+once plain 1000 "${vit[@]}" data.root="$game" quantizer.space.dim=null quantizer.space.metric=euclidean \
+  quantizer.space.gradient=direction
+
+small=(data.root="$clothes" quantizer.codebook_size=1024)
+once clothes 1000 "${vit[@]}" "${small[@]}" model.encoder.patch=4 model.encoder.side=28
+once clothes_vqgan 600 experiment=image_vqgan "${alone[@]}" "${small[@]}" model.encoder.size=tiny \
+  model.decoder.size=tiny model.decoder.loss.perceptual.network=none
+
+told=(data.root="$clothes" runtime.batch_size=32 optimiser.lr=1e-3)
+once vim 900 experiment=image_vim "${told[@]}" model.codec="$runs/clothes/codec" model.prior.size="vim-$size"
+once gpt 900 experiment=image_gpt "${told[@]}" model.codec="$runs/clothes_vqgan/codec" model.prior.size="$size"
+
+python "$here/vit.py" "$runs" "$game" "$clothes" "$out"
+# Of a trial, nothing is taken.
+[ "$out" != outputs/images/vit ] || python "$here/results.py" "$out/figures.json" "$here/results.md"

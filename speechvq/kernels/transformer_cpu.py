@@ -37,7 +37,8 @@ LEAVE = ("norm", "norm_bias", "weight", "bias")
 """Of what follows the blocks: a norm, and last layers (N, Q, E) and (N, Q) of which each step takes one."""
 EPSILON = 1e-5
 """Of all norms."""
-_LANES = 16
+LANES = 16
+"""What widths are multiples of."""
 _SHAPE = ("layers", "width", "attention", "heads", "wide", "leaves", "outputs")
 
 
@@ -69,9 +70,9 @@ def available() -> bool:
     return native.available()
 
 
-def fits(width: int, attention: int, heads: int, wide: int = _LANES, outputs: int = _LANES) -> bool:
+def fits(width: int, attention: int, heads: int, wide: int = LANES, outputs: int = LANES) -> bool:
     """Whether it takes a transformer of E, A, H, W, Q: those of a head and all others multiples of 16."""
-    return not any(channels % _LANES for channels in (width, attention // heads, wide, outputs))
+    return not any(channels % LANES for channels in (width, attention // heads, wide, outputs))
 
 
 class NativeTransformer:
@@ -96,7 +97,7 @@ class NativeTransformer:
         self.width, self.outputs, self.layers = sizes["width"], sizes["outputs"], len(held)
         self.heads, self.channels = heads, sizes["attention"] // heads
         if not fits(self.width, sizes["attention"], heads, sizes["wide"], self.outputs):
-            raise BadSetting(f"the compiled transformer takes widths that are multiples of {_LANES} only")
+            raise BadSetting(f"the compiled transformer takes widths that are multiples of {LANES} only")
         tables = (_Block * len(held))(*(_Block(*(w[name].data_ptr() for name in BLOCK)) for w in held))
         end = _Leave() if last is None else _Leave(*(last[name].data_ptr() for name in LEAVE))
         shape = _Shape(*(sizes[name] for name in _SHAPE))
@@ -168,9 +169,7 @@ def _sizes(blocks: Sequence[Weights], heads: int, leave: Weights | None) -> dict
     if not blocks and leave is None:
         raise ValueError("a transformer has blocks, or something that follows them")
     width = (blocks[0]["before"] if blocks else leave["norm"]).shape[0]  # type: ignore[index]
-    inner, wide = (
-        (blocks[0]["bring"].shape[1], len(blocks[0]["widen"])) if blocks else (_LANES * heads, _LANES)
-    )
+    inner, wide = (blocks[0]["bring"].shape[1], len(blocks[0]["widen"])) if blocks else (LANES * heads, LANES)
     norm, wanted = (width,), {"look": (3 * inner, width), "bring": (width, inner)}
     wanted |= {"widen": (wide, width), "narrow": (width, wide), "before": norm, "between": norm}
     biases = {f"{name}_bias": shape[:1] for name, shape in wanted.items()}

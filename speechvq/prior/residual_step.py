@@ -4,7 +4,7 @@ The same sums as in `speechvq.prior.residual_net`. Products with few rows read e
 lie as (inputs, outputs). Both transformers keep queries, keys and values of what they have read in buffers
 that are made once, and into which the products write: those over places grow place by place, those over
 depths begin anew at each place. Of the codes of a place only the sum of their vectors is kept. On a GPU
-nothing waits for it.
+nothing waits for it; on a CPU the compiled transformer does all of this where it can.
 
 Legend: B items, R rows that are read, B or twice as many when guided; E channels, C of a code's vector;
 L places that there is room for, H heads of d channels.
@@ -19,8 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from speechvq.kernels.transformer_cpu import LANES
 from speechvq.nets.sampling import Sampling, Uniforms
 from speechvq.nets.transformer import Block, Depth, _turns
+from speechvq.nets.transformer_native import NativeStack, usable
 from speechvq.prior.residual_draw import draw
 from speechvq.prior.residual_net import Telling
 from speechvq.prior.sampling import Steering, guide, steer
@@ -80,10 +82,16 @@ class Steps:
         net, depth = prior.net, prior.num_codebooks
         self.prior, self.told, self.grid = prior, told, grid
         length = told.begin.shape[1] + math.prod(grid)
-        self.over_places = _Stack(net.places, net.over_places, length, told.begin)
-        self.over_depths = _Stack(net.depths, net.over_depths, depth, told.begin)
+        native, outputs = usable(net.over_places, told.begin), prior.codebook_size
+        stack = NativeStack if native else _Stack
+        self.over_places = stack(net.places, net.over_places, length, told.begin)
+        self.native = None
+        if native and outputs % LANES == 0:
+            end = {"last": prior.last, "leave": prior.leave, "outputs": outputs}
+            self.native = NativeStack(net.depths, net.over_depths, depth, told.begin, **end)
+        self.over_depths = self.native or _Stack(net.depths, net.over_depths, depth, told.begin)
         self.books = [*prior.vectors.detach()] * (depth if len(prior.vectors) == 1 else 1)
-        self.leave = [_laid(weight, bias) for weight, bias in prior.classifiers()]
+        self.leave = [] if self.native else [_laid(weight, bias) for weight, bias in prior.classifiers()]
         self.last = _norm(prior.last)
         self.at_place, self.at_depth = net.positions(grid), [*net.at_depth.detach()]
         self.enter = self.descend = None
@@ -116,6 +124,8 @@ class Steps:
 
     def logits(self, book: int) -> Tensor:
         """Of the next code of the place, that of codebook ``book``, (R, Q)."""
+        if self.native is not None:
+            return self.native.logits(self.at, book)
         x = self.over_depths.step(self.at, book)
         weight, bias = self.leave[book]
         return torch.addmm(bias, F.layer_norm(x, *self.last), weight)

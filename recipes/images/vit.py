@@ -1,14 +1,16 @@
 """What ViT-VQGAN's codes and its transformer are worth in small, in figures and on sheets.
 
-    python vit.py runs/vit data/vizdoom data/fashion_mnist outputs/images/vit
+    python vit.py runs/vit data/vizdoom data/fashion_mnist outputs/images/vit 10000
 
 Codes, on frames of a game: how many of 8192 are used over an epoch of training frames, and how evenly, when
 they are factorised and of length one and when they are neither; PSNR of held-out frames. Features, on
 Fashion-MNIST: what a linear classifier reads from the blocks of transformers that were told nothing, VIM over
-the codes of ViT-VQGAN and that of VQGAN, from the same networks with random weights, and from raw pixels.
+the codes of ViT-VQGAN and that of VQGAN, from the same networks with random weights, and from raw pixels; the
+last argument is how many pictures of each split they take, at most.
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -27,8 +29,8 @@ from speechvq.score.pictures import psnr
 from speechvq.score.prior_probe import probe_prior
 from speechvq.store.atomic import atomic
 
-FRAMES, PICTURES, TOGETHER = 384, 10_000, 50
-"""Held-out frames, pictures of each split of the probes, pictures at a time."""
+FRAMES, TOGETHER = 384, 50
+"""Held-out frames, and pictures at a time."""
 CODES = ("factorised", "plain")
 TRANSFORMERS = {"vim": "clothes", "gpt": "clothes_vqgan"}
 """Runs of transformers, and of the codecs whose codes they model."""
@@ -39,7 +41,9 @@ def counts(codec: Codec, data: PictureData, name: str) -> Tensor:
     """How often each code occurs in all pictures, (codebook_size,)."""
     size = codec.quantizer.codebook_size
     found = torch.zeros(size, dtype=torch.int64)
-    for batch in tqdm(list(batches(data, len(data))), f"codes of {name}"):
+    for batch in tqdm(
+        batches(data, len(data), TOGETHER), f"codes of {name}", total=math.ceil(len(data) / TOGETHER)
+    ):
         found += torch.bincount(codec.encode(batch.signal).indices.flatten(), minlength=size)
     return found
 
@@ -77,7 +81,7 @@ def codebooks(runs: Path, root: str, out: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def features(runs: Path, root: str, out: Path) -> dict[str, dict[str, object]]:
+def features(runs: Path, root: str, out: Path, pictures: int) -> dict[str, dict[str, object]]:
     """What linear probes read."""
     corpus, found = open_corpus({"root": root}), {}
     real = spread(corpus.split("test", hop=4), 12)
@@ -87,7 +91,7 @@ def features(runs: Path, root: str, out: Path) -> dict[str, dict[str, object]]:
             Codec.from_pretrained(runs / codes / "codec"),
             Prior.from_pretrained(runs / name / "prior"),
         )
-        probes = probe_prior(prior, codec, corpus, pictures=PICTURES)
+        probes = probe_prior(prior, codec, corpus, pictures=pictures)
         found[name] = probes.plain() | {"nats": nats(prior, codec, corpus.split("test", hop=4))}
         rows.append(again(codec, real))
         drawn = prior.generate(codec.encoder.grid(corpus.size), None, Sampling(top_k=100), count=24)
@@ -103,16 +107,16 @@ def nats(prior: Prior, codec: Codec, data: PictureData, count: int = 500) -> flo
     return float(torch.stack(found).mean())
 
 
-def main(runs: Path, game: str, clothes: str, out: Path) -> None:
+def main(runs: Path, game: str, clothes: str, out: Path, pictures: int) -> None:
     """Everything, to ``out/figures.json`` and sheets."""
     out.mkdir(parents=True, exist_ok=True)
     found: dict[str, object] = {"steps": steps(runs)}
     found["codebooks"] = codebooks(runs, game, out)
-    found["features"] = features(runs, clothes, out)
+    found["features"] = features(runs, clothes, out, pictures)
     with atomic(out / "figures.json") as temporary:
         temporary.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4]))
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4]), int(sys.argv[5]))

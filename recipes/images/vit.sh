@@ -42,6 +42,7 @@ told=(data.root="$clothes" runtime.batch_size=32 optimiser.lr=1e-3)
 once vim 900 experiment=image_vim "${told[@]}" model.codec="$runs/clothes/codec" model.prior.size="vim-$size"
 once gpt 900 experiment=image_gpt "${told[@]}" model.codec="$runs/clothes_vqgan/codec" model.prior.size="$size"
 
-python "$here/vit.py" "$runs" "$game" "$clothes" "$out"
+pictures=$(python -c "print(max(200, round(10_000 * min(1, ${TIMES:-1}))))") # of each split
+python "$here/vit.py" "$runs" "$game" "$clothes" "$out" "$pictures"
 # Of a trial, nothing is taken.
 [ "$out" != outputs/images/vit ] || python "$here/results.py" "$out/figures.json" "$here/results.md"

@@ -67,11 +67,10 @@ def test_codes_are_counted_over_all_pictures(recipe: ModuleType, place: Path):
     assert sum(expected) == 70 * 4
 
 
-def test_from_models_to_the_page(recipe: ModuleType, place: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(recipe, "PICTURES", 24)
+def test_from_models_to_the_page(recipe: ModuleType, place: Path):
     data, out = str(place / "data"), place / "figures" / "vit"
     torch.manual_seed(0)
-    recipe.main(place / "runs", data, data, out)
+    recipe.main(place / "runs", data, data, out, 24)
     found = json.loads((out / "figures.json").read_text())
     assert found["steps"] == {"gpt": 7, "vim": 7}
     for row in found["codebooks"].values():

@@ -20,7 +20,7 @@ from speechvq.codec import Codes
 from speechvq.errors import BadSetting
 from speechvq.quantize.soft import SoftTargets
 
-SCORES = {"cpu": 1 << 20}
+SCORES = {"cpu": 1 << 21}
 """Logits that are made at a time, by kind of device."""
 SCORES_ELSEWHERE = 1 << 25
 
@@ -105,7 +105,7 @@ class _MeanCost(torch.autograd.Function):
             slope_bias[own] += slope_TQ.sum(0).to(bias.dtype)
             slope_TQ = slope_TQ.to(own_TE.dtype)
             slope_ME[places_T] = (slope_TQ @ weight[own].to(own_TE.dtype)).to(slope_ME.dtype)
-            slope_weight[own] += (slope_TQ.T @ own_TE).to(weight.dtype)
+            _add_product(slope_weight[own], slope_TQ.T, own_TE)
         ctx.save_for_backward(*slopes)
         return total
 
@@ -113,6 +113,13 @@ class _MeanCost(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         return (*(grads[0].to(slope.dtype) * slope for slope in ctx.saved_tensors), None)
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    if a.dtype == total.dtype and not torch.is_autocast_enabled(a.device.type):
+        total.addmm_(a, b)  # a product of its own would be as large as all the weights
+    else:
+        total += a @ b
 
 
 def _book(depth: int, weight: Tensor, size: int) -> slice:

@@ -54,7 +54,7 @@ class NativeStack:
             layers = {"weight": leave.weight.unflatten(0, (-1, outputs))}
             layers |= {"bias": leave.bias.unflatten(0, (-1, outputs))}
             end = dict(zip(("norm", "norm_bias"), _norm(last), strict=True)) | layers
-        self.net = NativeTransformer([_weights(block) for block in own], heads=depth.heads, leave=end)
+        self.net = NativeTransformer([weights_of(block) for block in own], heads=depth.heads, leave=end)
         self.leaves = 0 if end is None else len(end["bias"])
         self.blocks, self.reach, self.place = own, depth.reach, 0
         cache = Cache(depth, len(like), length, like)
@@ -82,7 +82,8 @@ class NativeStack:
         return self.net.step(x, self.kept, place=place, first=first, turn=turn, leave=leave)
 
 
-def _weights(block: Block) -> Weights:
+def weights_of(block: Block) -> Weights:
+    """What the library calls by the names of `BLOCK`."""
     layers = (block.look, block.bring, block.widen, block.narrow)
     look, bring, widen, narrow = ((layer.weight, layer.bias) for layer in layers)
     parts = (*_norm(block.before), *look, *bring, *_norm(block.between), *widen, *narrow)

@@ -7,7 +7,8 @@ angle of nothing; a bias is added to the stream before the product is, in place;
 
     gelu(x) = x (1 + erf a) / 2 = (a + a erf a) / sqrt 2,
 
-where both factors stand in the weights.
+where both factors stand in the weights. Where `speechvq.nets.transformer_native` can be used, all of it is
+one call of the compiled library.
 """
 
 import math
@@ -16,7 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from speechvq.kernels.transformer_cpu import NativeTransformer
 from speechvq.nets.transformer import Block, Cache, Transformer
+from speechvq.nets.transformer_native import usable, weights_of
 
 
 class Steps:
@@ -25,8 +28,11 @@ class Steps:
     def __init__(self, net: Transformer) -> None:
         """Lay out the weights of ``net``, on its device."""
         self.net, self.reach, self.width = net, net.depth.reach, net.depth.width
+        blocks, self.native = [block for block in net.blocks if isinstance(block, Block)], None
+        if usable(net.depth, net.last.weight):
+            self.native = NativeTransformer([weights_of(block) for block in blocks], heads=net.depth.heads)
         with torch.no_grad():
-            self.blocks = [_Laid(block) for block in net.blocks if isinstance(block, Block)]
+            self.blocks = [] if self.native else [_Laid(block) for block in blocks]
             self.last = _norm(net.last)
 
     @torch.no_grad()
@@ -49,11 +55,14 @@ class Steps:
             x = x + self.net.places.weight[place]
         if cache.turns is not None:
             turn = cache.turns[place]
+        first, cache.place = max(0, place + 1 - self.reach), place + 1
+        if self.native is not None:
+            x = self.native.step(x, cache.kept, place=place, first=first, turn=turn)
+            return torch.layer_norm(x, *self.last)
+        if turn is not None:
             turn = torch.stack([turn, turn, torch.ones_like(turn)])[:, None]
-        first = max(0, place + 1 - self.reach)
         for block, kept in zip(self.blocks, cache.kept, strict=True):
             x = block.step(x, turn, kept, first, place)
-        cache.place = place + 1
         return torch.layer_norm(x, *self.last)
 
 

@@ -2,6 +2,7 @@
 
     python benchmarks/priors.py [--codes 500] [--rounds 3] [--priors wavenet] [--sizes small] [--json FILE]
     python benchmarks/priors.py --priors gpt,gpt-map --sizes small,base --json FILE
+    python benchmarks/priors.py --priors residual --sizes small,base [--peer FOLDER] [--json FILE]
 
 Each prior (512 codes, random weights) writes one row of codes twice: with its cache (the transformer's
 keys and values, the WaveNet's rings), and by running the network over everything so far for every code.
@@ -12,6 +13,9 @@ Both draw from the same uniform numbers; the codes must be equal. With one threa
 process's CPU, which is wall time on an idle core; the two ways take turns, the best of the rounds
 counts. In a round the row is written once without the cache and five times with it: that is short, and
 reads all weights for every code, so whoever else uses the memory disturbs it more.
+
+The RQ-Transformer (residual) is measured beside the published one, whose checkout is FOLDER, or alone:
+`priors_rq.py` does that, and says how.
 """
 
 import argparse
@@ -36,7 +40,8 @@ from speechvq.prior.windows import Windows
 
 CACHED = 5  # times a round
 PICTURE = (16, 16)
-PRIORS_HERE = "transformer,wavenet,pixelcnn"
+PRIORS_HERE = "transformer,wavenet,pixelcnn,residual"
+RESIDUAL = "residual"
 TOLD = {"gpt": Given("label", 10, "label"), "gpt-map": Given("map", 64)}
 """What the GPT is told."""
 
@@ -50,13 +55,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--priors", default=PRIORS_HERE)
     parser.add_argument("--sizes", default="tiny,small,base")
+    parser.add_argument("--peer", type=Path)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    names, sizes = asked.priors.split(","), asked.sizes.split(",")
     rows = [
         measure(name, size, PICTURE if name in ("pixelcnn", *TOLD) else (asked.codes,), asked.rounds)
-        for name in asked.priors.split(",")
-        for size in asked.sizes.split(",")
+        for name in names
+        if name != RESIDUAL
+        for size in sizes
     ]
     for row in rows:
         print(
@@ -65,6 +73,11 @@ def main() -> None:
             f"{row['cached_seconds']:6.2f} s with the cache ({row['codes_per_second']:.0f} codes/s), "
             f"{row['uncached_seconds']:7.2f} s without: {row['ratio']:.1f} x"
         )
+    if RESIDUAL in names:
+        from priors_rq import SIZES, rows_of
+
+        known = [size for size in sizes if size in SIZES]
+        rows += rows_of(known, [1, 16], peer=asked.peer, rounds=asked.rounds)
     print(f"one thread, {machine()}")
     if asked.json:
         found = {"rounds": asked.rounds, "rows": rows, "machine": machine()}

@@ -18,7 +18,6 @@ idle core; the two take turns, the best of the rounds counts.
 import argparse
 import json
 import os
-import platform
 import sys
 import time
 import types
@@ -32,6 +31,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
+from priors import machine
 from torch import Tensor, nn
 
 from speechvq.bridge.rqvae_prior import export_rqvae_prior, import_rqvae_prior
@@ -188,9 +188,8 @@ def rows_of(sizes: list[str], batches: list[int], *, peer: Path | None, rounds: 
         pair = Pair(SIZES[name], peer)
         parameters = sum(p.numel() for p in pair.ours.parameters())
         for count in batches:
-            row = (
-                {"size": name, "parameters": parameters} | asdict(SIZES[name]) | measure(pair, count, rounds)
-            )
+            row = {"prior": "residual", "size": name, "parameters": parameters} | asdict(SIZES[name])
+            row |= measure(pair, count, rounds)
             rows.append(row)
             line = f"{name:6} {parameters / 1e6:5.1f} M parameters, batch {count:3}: "
             line += f"{row['ours_seconds']:6.2f} s ({count / row['ours_seconds']:.2f} pictures/s)"
@@ -198,14 +197,6 @@ def rows_of(sizes: list[str], batches: list[int], *, peer: Path | None, rounds: 
                 line += f", the published code {row['peer_seconds']:6.2f} s: {row['ratio']:.2f} x"
             print(line, flush=True)
     return rows
-
-
-def machine() -> str:
-    """What it ran on."""
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text().splitlines() if file.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} CPUs, torch {torch.__version__}"
 
 
 def main() -> None:

@@ -35,8 +35,19 @@ def test_beside_the_published_code(checkout: Path, tmp_path: Path) -> None:
     if peer is None:
         pytest.skip("SPEECHVQ_RQVAE names no checkout of kakaobrain/rq-vae-transformer")
     out = tmp_path / "priors.json"
-    done = run(checkout, "--peer", peer, "--batches", "2", "--json", str(out))
+    done = run(checkout, "--peer", peer, "--sizes", "toy,small", "--batches", "2", "--json", str(out))
     assert done.returncode == 0, done.stderr
-    (row,) = json.loads(out.read_text())["rows"]
-    assert row["logits_differ"] < 1e-4
-    assert row["ratio"] > 0
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["size"] for row in rows] == ["toy", "small"]
+    for row in rows:  # after the same codes were drawn where only the likeliest is
+        assert 0 <= row["logits_differ"] < 1e-4
+        assert row["ratio"] > 0
+
+
+def test_the_benchmark_of_all_priors_measures_it_too(checkout: Path, tmp_path: Path) -> None:
+    out = tmp_path / "priors.json"
+    asked = ["--priors", "residual", "--sizes", "toy", "--rounds", "1", "--json", str(out)]
+    command = [sys.executable, "benchmarks/priors.py", *asked]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [row["batch"] for row in json.loads(out.read_text())["rows"]] == [1, 16]

@@ -22,7 +22,7 @@ class LinearProbeSettings:
         BadSetting: a number that makes no probe.
     """
 
-    strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # that are tried: C, 1 over the penalty
+    strengths: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # that are tried: C, 1 over the penalty
     held_out: float = 0.2  # share of what it learns from on which one of them is chosen, in (0, 1)
     iterations: int = 200  # of L-BFGS, at most, for each
     seed: int = 0  # of which are held out

@@ -40,6 +40,8 @@ class ResidualPrior(Prior):
 
     labels: tuple[str, ...]
     """Names of the classes it is conditioned on, by their rows; empty when it is not."""
+    vectors: Tensor
+    """(1 or K, Q, C) of the codec's codebooks, or (1 or K, Q, E) of its own."""
 
     def __init__(
         self,

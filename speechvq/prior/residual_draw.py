@@ -1,8 +1,9 @@
-"""The draws of `speechvq.nets.sampling`, sooner where rows and categories are many.
+"""The draws of `speechvq.nets.sampling`, sooner where many categories are drawn from on a CPU.
 
 What is drawn is the same, but where a uniform number, or what a nucleus is to hold, falls within rounding of
 an edge. Categories as likely as the k-th are all kept; of those as likely as the last of a nucleus, the first
-are, as many as it needs. On a GPU nothing waits for it.
+are, as many as it needs. Sums are in single precision, and NumPy's sorting and partitioning use all of the
+processor's lanes.
 
 Legend: R rows, Q categories.
 """
@@ -10,11 +11,10 @@ Legend: R rows, Q categories.
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from speechvq.nets.sampling import Sampling, sample
 
-FEW = 4096
+FEW = 1024
 """Logits of which no more are drawn from as in `speechvq.nets.sampling`."""
 BLOCK = 128
 """Categories whose chances are summed up first when one is looked for among many."""
@@ -28,58 +28,58 @@ def draw(logits: Tensor, sampling: Sampling, uniforms: Tensor) -> Tensor:
         sampling: temperature, top-k, top-p.
         uniforms: (R,) in [0, 1), float64.
     """
-    if sampling.temperature == 0 or logits.numel() <= FEW:
+    if logits.device.type != "cpu" or sampling.temperature == 0 or logits.numel() <= FEW:
         return sample(logits, sampling, uniforms)
-    chances = logits - logits.amax(-1, keepdim=True)
+    given_RQ = logits.detach().numpy()
+    chances_RQ = given_RQ - given_RQ.max(1, keepdims=True)
     if sampling.temperature != 1:
-        chances /= sampling.temperature
-    chances = chances.exp_()
+        chances_RQ /= np.float32(sampling.temperature)
+    np.exp(chances_RQ, out=chances_RQ)
+    likeliest = chances_RQ
     if 0 < sampling.top_k < logits.shape[1]:
-        chances = _at_least(_largest(chances, sampling.top_k), chances)
+        likeliest = _top(chances_RQ, sampling.top_k)
     if sampling.top_p < 1:
-        chances = _nucleus(chances, sampling.top_p)
-    return _passed(chances, uniforms[:, None])[:, 0]
+        _nucleus(chances_RQ, np.sort(likeliest, axis=1), sampling.top_p)
+    return torch.from_numpy(_passed(chances_RQ, uniforms.numpy()))
 
 
-def _at_least(edge: Tensor, chances: Tensor) -> Tensor:
-    """The same chances but for a factor, zero where they are less than the row's ``edge`` (R, 1)."""
-    # What is less is less than 1 after the division, and so at most the float before it.
-    return torch.threshold_(chances / edge.clamp(min=1e-38), 1 - 2**-24, 0.0)
+def _top(chances_RQ: np.ndarray, count: int) -> np.ndarray:
+    """Set all but the ``count`` likeliest to zero; what is left, for sorting."""
+    last = chances_RQ.shape[1] - count
+    parted_RQ = np.partition(chances_RQ, last, axis=1)
+    edge_R1 = parted_RQ[:, last : last + 1]
+    chances_RQ *= chances_RQ >= edge_R1
+    more = (parted_RQ[:, :last].max(1, keepdims=True) == edge_R1).any()
+    return chances_RQ if more else parted_RQ[:, last:]
 
 
-def _largest(chances: Tensor, count: int) -> Tensor:
-    """The chance (R, 1) that the last of the ``count`` likeliest has."""
-    if chances.is_cuda:
-        return chances.topk(count, dim=-1).values[:, -1:]
-    last = chances.shape[1] - count
-    return torch.from_numpy(np.partition(chances.numpy(), last, axis=1)[:, last, None])
-
-
-def _nucleus(chances: Tensor, top_p: float) -> Tensor:
-    """As `_at_least`, of the smallest set of likeliest categories that holds ``top_p`` of the chances."""
+def _nucleus(chances_RQ: np.ndarray, rising: np.ndarray, top_p: float) -> None:
+    """Set to zero all but the likeliest that hold ``top_p`` of the chances; ``rising`` are these, sorted."""
     # A category belongs when those below it, and it, are more than what may be left out.
-    rising = (
-        chances.sort(-1).values if chances.is_cuda else torch.from_numpy(np.sort(chances.numpy(), axis=1))
-    )
-    first = _passed(rising, torch.full_like(rising[:, :1], 1 - top_p, dtype=torch.float64))
-    edge, below = rising.gather(1, first), rising.gather(1, (first - 1).clamp(min=0))
-    kept = _at_least(edge, chances)
-    if chances.is_cuda or bool(((edge == below) & (first > 0)).any()):
-        alike = chances == edge
-        needed = chances.shape[1] - first - (chances > edge).sum(-1, keepdim=True)
-        kept = kept.masked_fill_(alike & (alike.cumsum(-1) > needed), 0)
-    return kept
+    first_R1 = _passed(rising, np.full(len(rising), 1 - top_p))[:, None]
+    edge_R1 = np.take_along_axis(rising, first_R1, 1)
+    below_R1 = np.take_along_axis(rising, np.maximum(first_R1 - 1, 0), 1)
+    kept_RQ = chances_RQ >= edge_R1
+    if ((edge_R1 == below_R1) & (first_R1 > 0)).any():
+        alike_RQ = chances_RQ == edge_R1
+        needed_R1 = rising.shape[1] - first_R1 - (chances_RQ > edge_R1).sum(1, keepdims=True)
+        kept_RQ &= ~(alike_RQ & (alike_RQ.cumsum(1) > needed_R1))
+    chances_RQ *= kept_RQ
 
 
-def _passed(chances: Tensor, share: Tensor) -> Tensor:
-    """Where the sum of a row's chances first is more than this ``share`` (R, 1) of all, (R, 1)."""
+def _passed(chances_RQ: np.ndarray, share_R: np.ndarray) -> np.ndarray:
+    """Where the sum of a row's chances first is above this share of all, (R,) int64."""
     # First the block of categories, then the category within.
-    blocks = F.pad(chances, (0, -chances.shape[1] % BLOCK)).unflatten(1, (-1, BLOCK))
-    cumulative = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
-    reached = share.clamp(0, 1 - 2**-40) * cumulative[:, -1:]
-    block = torch.searchsorted(cumulative, reached, right=True)
-    before = torch.where(block > 0, cumulative.gather(1, (block - 1).clamp(min=0)), 0)
-    within = blocks.gather(1, block[..., None].expand(-1, -1, BLOCK))[:, 0].double().cumsum(-1)
+    if odd := -chances_RQ.shape[1] % BLOCK:
+        filled = np.zeros((len(chances_RQ), chances_RQ.shape[1] + odd), dtype=np.float32)
+        filled[:, : chances_RQ.shape[1]] = chances_RQ
+        chances_RQ = filled
+    blocks = chances_RQ.reshape(len(chances_RQ), -1, BLOCK)
+    sums, rows = blocks.sum(2), np.arange(len(blocks))
+    upto = sums.cumsum(1, dtype=np.float64)
+    wanted_R = np.minimum(share_R, 1 - 2**-40) * upto[:, -1]
+    block_R = (upto <= wanted_R[:, None]).sum(1)
+    within = blocks[rows, block_R].cumsum(1, dtype=np.float64)
     # By rounding a block may seem to end before what is sought in it: then its last chance is meant.
-    reached = torch.minimum(reached - before, within[:, -1:] * (1 - 2**-40))
-    return block * BLOCK + torch.searchsorted(within, reached, right=True)
+    left_R = np.minimum(wanted_R - (upto - sums)[rows, block_R], within[:, -1] * (1 - 2**-40))
+    return block_R * BLOCK + (within <= left_R[:, None]).sum(1)

@@ -13,7 +13,7 @@ L places that there is room for, H heads of d channels.
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,16 +24,32 @@ from speechvq.nets.sampling import Sampling, Uniforms
 from speechvq.nets.transformer import Block, Depth, _turns
 from speechvq.nets.transformer_native import NativeStack, usable
 from speechvq.prior.residual_draw import draw
-from speechvq.prior.residual_net import Telling
+from speechvq.prior.residual_net import ResidualNet, Telling
 from speechvq.prior.sampling import Steering, guide, steer
 
-if TYPE_CHECKING:
-    from speechvq.prior.residual import ResidualPrior
+
+class Written(Protocol):
+    """What of a `speechvq.prior.residual.ResidualPrior` writing needs."""
+
+    num_codebooks: int
+    codebook_size: int
+    net: ResidualNet
+    vectors: Tensor
+    last: nn.LayerNorm
+    leave: nn.Linear
+
+    def look_up(self, codes: Tensor) -> Tensor:
+        """The vectors (..., K, C) of codes (..., K)."""
+        ...
+
+    def classifiers(self) -> list[tuple[Tensor, Tensor]]:
+        """The last layer of each depth: weight (Q, E) and bias (Q,)."""
+        ...
 
 
 @torch.no_grad()
 def write(
-    prior: "ResidualPrior",
+    prior: Written,
     told: Telling,
     grid: tuple[int, ...],
     sampling: Sequence[Sampling],
@@ -77,7 +93,7 @@ def write(
 class Steps:
     """A prior in the midst of R rows: a snapshot of its weights, and what it has read."""
 
-    def __init__(self, prior: "ResidualPrior", told: Telling, grid: tuple[int, ...]) -> None:
+    def __init__(self, prior: Written, told: Telling, grid: tuple[int, ...]) -> None:
         """At the beginning of R rows with a grid of ``grid`` places."""
         net, depth = prior.net, prior.num_codebooks
         self.prior, self.told, self.grid = prior, told, grid

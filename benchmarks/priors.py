@@ -26,6 +26,7 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -84,7 +85,7 @@ def main() -> None:
         asked.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def measure(name: str, size: str, grid: tuple[int, ...], rounds: int) -> dict[str, object]:
+def measure(name: str, size: str, grid: tuple[int, ...], rounds: int) -> dict[str, Any]:
     """One prior, both ways in turn."""
     torch.manual_seed(0)
     if name in TOLD:

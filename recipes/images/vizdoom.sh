@@ -37,7 +37,7 @@ codecs_of_maps() {
   once classes 500 experiment=image_vqgan "${alone[@]}" model=vqgan_segmentation "${maps[@]}" data.view=segmentation
 }
 plain() { once plain 600 "${vqgan[@]}" init_from="$runs/warm/codec" optimiser.warmup=50 "${alone[@]}"; }
-told_depth() { once from_depth 900 "${gpt[@]}" model.told.depth="$runs/depth/codec"; }
+told_depth() { once from_depth 600 "${gpt[@]}" model.told.depth="$runs/depth/codec"; }
 
 # Two at a time, one on each core.
 beside() { "$1" & beside=$!; }
@@ -52,7 +52,7 @@ once critic 600 "${vqgan[@]}" init_from="$runs/warm/codec" optimiser.warmup=50 \
 wait "$beside"
 beside told_depth
 once free 900 "${gpt[@]}"
-once from_classes 900 "${gpt[@]}" model.told.segmentation="$runs/classes/codec"
+once from_classes 600 "${gpt[@]}" model.told.segmentation="$runs/classes/codec"
 wait "$beside"
 
 python "$here/vizdoom.py" "$runs" "$data" "$out"

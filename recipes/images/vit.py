@@ -3,10 +3,11 @@
     python vit.py runs/vit data/vizdoom data/fashion_mnist outputs/images/vit 10000
 
 Codes, on frames of a game: how many of 8192 are used over an epoch of training frames, and how evenly, when
-they are factorised and of length one and when they are neither; PSNR of held-out frames. Features, on
-Fashion-MNIST: what a linear classifier reads from the blocks of transformers that were told nothing, VIM over
-the codes of ViT-VQGAN and that of VQGAN, from the same networks with random weights, and from raw pixels; the
-last argument is how many pictures of each split they take, at most.
+they are factorised and of length one and when they are neither, once started on data and revived when they
+die, once as they start at random; PSNR of held-out frames. Features, on Fashion-MNIST: what a linear
+classifier reads from the blocks of transformers that were told nothing, VIM over the codes of ViT-VQGAN and
+that of VQGAN, from the same networks with random weights, and from raw pixels; the last argument is how many
+pictures of each split they take, at most.
 """
 
 import json
@@ -31,7 +32,7 @@ from speechvq.store.atomic import atomic
 
 FRAMES, TOGETHER = 384, 50
 """Held-out frames, and pictures at a time."""
-CODES = ("factorised", "plain")
+CODES = ("factorised", "plain", "factorised_bare", "plain_bare")
 TRANSFORMERS = {"vim": "clothes", "gpt": "clothes_vqgan"}
 """Runs of transformers, and of the codecs whose codes they model."""
 

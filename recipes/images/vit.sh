@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # ViT-VQGAN in small. Frames of a game: how many of 8192 codes are used when they are factorised and of length
-# one, and when they are not. Fashion-MNIST: ViT-VQGAN and VQGAN, a transformer over the codes of each that is
-# told nothing (VIM, and VQGAN's), and what a linear classifier reads from their blocks.
-# About 25 minutes on one core. TIMES=0.02 is a trial; on a GPU TIMES=20 SIZE=small and larger batches.
+# one, and when they are not, started on data and revived or neither. Fashion-MNIST: ViT-VQGAN and VQGAN, a
+# transformer over the codes of each that is told nothing (VIM, and VQGAN's), and what a linear classifier reads
+# from their blocks.
+# About 30 minutes on one core. TIMES=0.02 is a trial; on a GPU TIMES=20 SIZE=small and larger batches.
 # What is done is not done again: after an interruption, start it again.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -29,9 +30,12 @@ once() { # NAME STEPS SETTINGS...: a run of so many steps that is finished is no
 # No critic, and no perceptual distance: the network behind it was trained on labels.
 alone=("~objective" "+objective={name: codec}" model.decoder.loss.features=0 runtime.batch_size=16)
 vit=(experiment=image_vit "${alone[@]}" model.encoder.size="$size" model.decoder.size="$size" optimiser.lr=1e-3)
-once factorised 1000 "${vit[@]}" data.root="$game"
-once plain 1000 "${vit[@]}" data.root="$game" quantizer.space.dim=null quantizer.space.metric=euclidean \
-  quantizer.space.gradient=direction
+plain=(quantizer.space.dim=null quantizer.space.metric=euclidean quantizer.space.gradient=direction)
+bare=(quantizer.start.by=normal quantizer.revival.threshold=0) # as published
+once factorised 600 "${vit[@]}" data.root="$game"
+once plain 600 "${vit[@]}" data.root="$game" "${plain[@]}"
+once factorised_bare 600 "${vit[@]}" data.root="$game" "${bare[@]}"
+once plain_bare 600 "${vit[@]}" data.root="$game" "${plain[@]}" "${bare[@]}"
 
 small=(data.root="$clothes" quantizer.codebook_size=1024)
 once clothes 1000 "${vit[@]}" "${small[@]}" model.encoder.patch=4 model.encoder.side=28

@@ -45,7 +45,7 @@ def place(tmp_path: Path) -> Path:
                 split["picture"][i] = draw.integers(0, 150, (1, 8, 8)) + 100 * (i % 2)
     parts = {"encoder": {"name": "vqvae", "dim": 8, "size": "tiny", "colours": 1}}
     parts |= {"decoder": {"name": "vqvae", "size": "tiny", "colours": 1}}
-    for name in ("factorised", "plain", "clothes", "clothes_vqgan"):
+    for name in ("factorised", "plain", "factorised_bare", "plain_bare", "clothes", "clothes_vqgan"):
         quantizer = {"name": "vector", "codebook_size": 32, "start": {"by": "normal", "scale": 0.3}}
         codec = Codec.build({"room": "image", "rate": 1, "quantizer": quantizer} | parts)
         codec.save_pretrained(tmp_path / "runs" / name / "codec")
@@ -85,7 +85,7 @@ def test_from_models_to_the_page(recipe: ModuleType, place: Path):
     page = (place / "results.md").read_text()
     best = found["features"]["vim"]["layers"][str(found["features"]["vim"]["best"])]["accuracy"]
     for words in (
-        "32 channels of length one",
+        "32 channels of length one, at random",
         f"{best:.1%}",
         "raw pixels",
         "vim 7",

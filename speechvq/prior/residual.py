@@ -87,8 +87,8 @@ class ResidualPrior(Prior):
             raise BadSetting("without blocks over depths only one codebook can be learned; give depths")
         self.alphabet, self.size, self.told = Alphabet(codebook_size, num_codebooks), size, told
         self.codebook_size, self.num_codebooks, self.codec = codebook_size, num_codebooks, codec
-        self.grid, self.channels, width = tuple(grid), channels, size.width
-        self.labels, self.speakers = tuple(labels), tuple(speakers)
+        self.channels, width = channels, size.width
+        self.labels, self.speakers, self.grid = tuple(labels), tuple(speakers), tuple(grid)
         vectors = torch.zeros(1 if shared else num_codebooks, codebook_size, channels or width)
         if channels:
             self.register_buffer("vectors", vectors)
@@ -97,9 +97,8 @@ class ResidualPrior(Prior):
         self.label = Names(labels, width, kind="label", dropout=told.blind) if labels else None
         self.speaker = Names(speakers, width, kind="speaker", dropout=told.blind) if speakers else None
         self.begin = None if labels or speakers else nn.Embedding(told.words or 1, width)
-        length = told.length if told.words else 1
         books = {"num_codebooks": num_codebooks, "channels": channels}
-        self.net = ResidualNet(size, grid=self.grid, begin=length, **books)
+        self.net = ResidualNet(size, grid=self.grid, begin=told.length if told.words else 1, **books)
         self.last = nn.LayerNorm(width)
         own = num_codebooks if size.classifiers == "own" else 1
         self.leave = nn.Linear(width, own * codebook_size)

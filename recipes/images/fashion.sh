@@ -2,7 +2,7 @@
 # Fashion-MNIST from nothing to figures: VQ-VAE, PixelCNN told the class, Gaussian and categorical baselines.
 # On Debian: apt install dataset-fashion-mnist. About 25 minutes on two cores.
 # What is done is not done again: after an interruption, start it again. STEPS=100 is a
-# trial of minutes; on a GPU STEPS=50000 with CUDA's default settings.
+# trial of minutes; gpu.sh has sizes for a GPU.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
@@ -13,7 +13,7 @@ mkdir -p "$out" "$runs"
 
 [ -f "$data/arrays.json" ] || speechvq prepare fashion_mnist --out "$data"
 often=(data.root="$data" runtime.accelerator=auto runtime.steps="$steps" runtime.valid_every=1000 runtime.ema=0.995
-  runtime.save_every=500 resume=true)
+  runtime.save_every=500 resume=true ${MORE:-})
 made() { [ "$(cat "$runs/$1.done" 2>/dev/null)" = "$steps" ]; } # after as many steps, not those of a trial
 if ! made vqvae; then
   speechvq train experiment=image_vqvae folder="$runs/vqvae" quantizer.codebook_size=256 \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Rate and distortion: more depths of one codebook against a larger codebook, on Fashion-MNIST at 32 x 32.
-# About 20 minutes on one core. TIMES=0.05 is a trial; on a GPU TIMES=20 SIZE=sonnet with CUDA's default settings.
+# About 20 minutes on one core. TIMES=0.05 is a trial; gpu.sh has sizes for a GPU.
 # What is done is not done again: after an interruption, start it again.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -18,7 +18,7 @@ once() { # DEPTH SIZE: a codec of so many codebook visits and codes
     quantizer=residual quantizer.num_codebooks="$1" quantizer.codebook_size="$2" +quantizer.shared=true \
     model.encoder.size="${SIZE:-small}" model.decoder.size="${SIZE:-small}" +model.encoder.hop=8 \
     model.decoder.likelihood=gaussian model.encoder.standardise=false \
-    runtime.accelerator=auto runtime.ema=0.99 runtime.valid_every=1000 runtime.save_every=500
+    runtime.accelerator=auto runtime.ema=0.99 runtime.valid_every=1000 runtime.save_every=500 ${MORE:-}
   echo "$count" >"$name.done"
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Frames of a game as 8 x 8 stacks of 4 codes, of the same codebook size and bits as the 16 x 16 codes of
 # vizdoom.sh, which must have run: RQ-VAE, and RQ-Transformers with and without soft labels and drawn codes.
-# About 30 minutes on two cores. TIMES=0.05 is a trial; on a GPU TIMES=20 SIZE=small PRIOR=base, as vizdoom.sh.
+# About 30 minutes on two cores. TIMES=0.05 is a trial; gpu.sh has sizes for a GPU.
 # What is done is not done again: after an interruption, start it again.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -22,7 +22,7 @@ once() { # NAME STEPS SETTINGS...: a run of so many steps that is finished is no
   shift 2
   [ "$(cat "$folder.done" 2>/dev/null)" = "$count" ] && return
   speechvq train folder="$folder" runtime.steps="$count" data.root="$data" resume=true runtime.accelerator=auto runtime.ema=0.99 \
-    runtime.precision=bf16-mixed runtime.valid_every=500 runtime.valid_batches=8 runtime.save_every=200 "$@"
+    runtime.precision=bf16-mixed runtime.valid_every=500 runtime.valid_batches=8 runtime.save_every=200 "$@" ${MORE:-}
   echo "$count" >"$folder.done"
 }
 

@@ -3,7 +3,7 @@
 # one, and when they are not, started on data and revived or neither. Fashion-MNIST: ViT-VQGAN and VQGAN, a
 # transformer over the codes of each that is told nothing (VIM, and VQGAN's), and what a linear classifier reads
 # from their blocks.
-# About 30 minutes on one core. TIMES=0.02 is a trial; on a GPU TIMES=20 SIZE=small and larger batches.
+# About 30 minutes on one core. TIMES=0.02 is a trial; gpu.sh has sizes for a GPU.
 # What is done is not done again: after an interruption, start it again.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -20,7 +20,7 @@ once() { # NAME STEPS SETTINGS...: a run of so many steps that is finished is no
   shift 2
   [ "$(cat "$folder.done" 2>/dev/null)" = "$count" ] && return
   speechvq train folder="$folder" runtime.steps="$count" resume=true runtime.accelerator=auto runtime.ema=0.99 \
-    runtime.precision=bf16-mixed runtime.valid_every=500 runtime.valid_batches=8 runtime.save_every=200 "$@"
+    runtime.precision=bf16-mixed runtime.valid_every=500 runtime.valid_batches=8 runtime.save_every=200 "$@" ${MORE:-}
   echo "$count" >"$folder.done"
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Frames of a game: VQGAN with and without its critic, then transformers told nothing, depth, or classes.
-# About 45 minutes on two cores. TIMES=0.1 is a trial; on a GPU TIMES=20 SIZE=base PRIOR=base and larger batches.
+# About 45 minutes on two cores. TIMES=0.1 is a trial; gpu.sh has sizes for a GPU.
 # What is done is not done again: after an interruption, start it again.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -18,7 +18,7 @@ once() { # NAME STEPS SETTINGS...: a run of so many steps that is finished is no
   shift 2
   [ "$(cat "$folder.done" 2>/dev/null)" = "$count" ] && return
   speechvq train folder="$folder" runtime.steps="$count" data.root="$data" resume=true runtime.accelerator=auto runtime.ema=0.99 \
-    runtime.precision=bf16-mixed runtime.valid_every=500 runtime.valid_batches=8 runtime.save_every=200 "$@"
+    runtime.precision=bf16-mixed runtime.valid_every=500 runtime.valid_batches=8 runtime.save_every=200 "$@" ${MORE:-}
   echo "$count" >"$runs/$name.done"
 }
 

@@ -2,8 +2,8 @@
 
 The published ones are of the configurations of CompVis/taming-transformers and, with more levels or
 wider ones, of kakaobrain/rq-vae-transformer ("f32", "f32-ffhq", "f8-rq"); "tiny" (0.9 million weights,
-hop 4), "tiny-f8" (1.2 million, hop 8), "small" (3 million, hop 8) and "base" (13 million, hop 8) are for
-pictures of 64 pixels or a little more, all but the last for a CPU.
+hop 4), "tiny-f8" (1.2 million, hop 8), "small" (3 million, hop 8), "base" and "base-f4" (13 and 12 million, hop 8 and 4) are for
+pictures of 64 pixels or a little more, all but the last two for a CPU.
 """
 
 from dataclasses import dataclass, replace
@@ -70,6 +70,7 @@ SIZES = {
     "tiny-f8": Widths(32, (1, 1, 2, 2), 1, (8,), 64, latent=64),
     "small": Widths(32, (1, 2, 2, 4), 1, (8,), 64, latent=64),
     "base": Widths(64, (1, 2, 2, 4), 1, (8,), 64, latent=128),
+    "base-f4": Widths(64, (1, 2, 4), 1, (16,), 64, latent=128),
     "f16": F16,
     "f16-depth": replace(F16, colours=1),
     "f16-coco": replace(F16, colours=183),

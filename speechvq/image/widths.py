@@ -1,9 +1,9 @@
 """The widths and depths of VQGAN's networks: those that were published, and small ones.
 
 The published ones are of the configurations of CompVis/taming-transformers and, with more levels or
-wider ones, of kakaobrain/rq-vae-transformer ("f32", "f32-ffhq", "f8-rq"); "tiny" (0.9 million weights,
-hop 4), "tiny-f8" (1.2 million, hop 8), "small" (3 million, hop 8), "base" and "base-f4" (13 and 12 million, hop 8 and 4) are for
-pictures of 64 pixels or a little more, all but the last two for a CPU.
+wider ones, of kakaobrain/rq-vae-transformer ("f32", "f32-ffhq", "f8-rq"). For pictures of 64 pixels or a
+little more there are "tiny" (0.9 million weights, hop 4), "tiny-f8" (1.2 million, hop 8) and "small" (3
+million, hop 8), which a CPU can train, and "base" and "base-f4" (13 and 12 million, hop 8 and 4).
 """
 
 from dataclasses import dataclass, replace

@@ -30,6 +30,7 @@ from speechvq.train.run import Run
 from speechvq.train.sampler import Order
 from speechvq.train.schedule import set_rate
 from speechvq.train.settings import Settings
+from speechvq.train.stacked import open_stacked
 from speechvq.train.start import claim, resumable, seed_everything, start_fabric
 from speechvq.train.stop import Stop
 from speechvq.train.task import Task, open_task
@@ -77,7 +78,8 @@ def begin(fabric: Fabric, settings: Settings) -> tuple[Run, Task, Desk]:
     resuming = fabric.broadcast(resuming)
     seed_everything(settings.seed)
     with fabric.rank_zero_first():
-        task = open_prior(settings) if "prior" in settings.model else open_task(settings)
+        model = settings.model
+        task = (open_prior if "prior" in model else open_stacked if "first" in model else open_task)(settings)
     run = Run(fabric, task.objective, settings)
     seed_everything(settings.seed + fabric.global_rank)
     checkpoints = Checkpoints(folder / "checkpoints", keep=settings.runtime.keep)

@@ -9,7 +9,6 @@ import importlib
 import math
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from speechvq.train.fitting import build_prior, lend
 from speechvq.train.objective import Objective, Outcome
 from speechvq.train.settings import Settings
 from speechvq.train.soft import Soft, teach
-from speechvq.train.task import Data, Task, plan, room_data, warm_start
+from speechvq.train.task import Data, Task, finished, plan, room_data, warm_start
 
 
 class PriorObjective(Objective):
@@ -80,7 +79,7 @@ def open_prior(settings: Settings) -> Task:
         raise BadSetting(f"the model of a prior is its prior and a finished codec's folder, not {unknown[0]}")
     if not settings.model.get("codec"):
         raise BadSetting("whose codes? give model.codec=FOLDER, the folder of a finished codec")
-    codec = _finished(settings.model["codec"], settings.room)
+    codec = finished(settings.model["codec"], settings.room)
     soft, told = Soft.of(settings.model.get("soft")), _told(settings)
     corpus, board = room_data(settings)
     prior = build_prior(settings.model["prior"], codec, corpus, told)
@@ -108,7 +107,7 @@ def _told(settings: Settings) -> dict[str, Codec | None]:
     folders = settings.model.get("told") or {}
     if not isinstance(folders, Mapping):
         raise BadSetting(f"model.told is {folders}; give model.told.NAME=FOLDER, or =null of a label")
-    return {str(name): folder and _finished(folder, settings.room) for name, folder in folders.items()}
+    return {str(name): folder and finished(folder, settings.room) for name, folder in folders.items()}
 
 
 def _data(
@@ -133,14 +132,6 @@ def _data(
     if not len(train):
         raise BadSetting("there is nothing to train on of a voice that the codec and the prior know")
     return train, codes["valid"]
-
-
-def _finished(folder: str | Path, room: str) -> Codec:
-    """The codec in a folder, if it is of the run's room."""
-    codec = Codec.from_pretrained(Path(folder))
-    if codec.room != room:
-        raise BadSetting(f"the codec in {folder} is of room {codec.room}, and this run of room {room}")
-    return codec
 
 
 def _dreams(codec: Codec, show: Any, prior: nn.Module, batch: Batch, *, most: int = 4) -> list[Any]:

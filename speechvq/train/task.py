@@ -115,6 +115,19 @@ def codec_config(settings: Settings, corpus: Any) -> dict[str, Any]:
     return rooms | {"encoder": encoder, "quantizer": quantizer, "decoder": decoder}
 
 
+def finished(folder: str | Path, room: str) -> Codec:
+    """The codec in a folder, if it is of the run's room.
+
+    Raises:
+        BadCheckpoint: it is not a codec's folder.
+        BadSetting: it is of another room.
+    """
+    codec = Codec.from_pretrained(Path(folder))
+    if codec.room != room:
+        raise BadSetting(f"the codec in {folder} is of room {codec.room}, and this run of room {room}")
+    return codec
+
+
 def warm_start(module: nn.Module, folder: str | Path) -> str:
     """Load the weights in a saved model's folder that fit by name and shape; say which did not.
 

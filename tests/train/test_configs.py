@@ -15,7 +15,7 @@ from speechvq.train.start import start_fabric
 
 FILES = {group: sorted((config_folder() / group).glob("*.yaml")) for group in GROUPS}
 CHOICES = [f"{group}={path.stem}" for group, paths in FILES.items() for path in paths]
-OF_PICTURES = ("image", "vqgan", "rqvae", "vqvae", "picture", "pixelcnn", "gpt", "vit", "vim")
+OF_PICTURES = ("image", "vqgan", "rqvae", "vqvae", "picture", "pixelcnn", "gpt", "vit", "vim", "stacked")
 SMALL = ["runtime.batch_size=2", "runtime.accelerator=cpu"]
 
 
@@ -43,6 +43,8 @@ def asked(manifest: Path, codec: Path, pictures: Path, picture_codec: Path) -> C
         overrides = ["room=image", "rate=1", "data=pictures", f"data.root={pictures}"]
         if of_prior(choice):
             return [*overrides, f"model.codec={picture_codec}"]
+        if about(choice, "stacked"):
+            overrides.append(f"model.first={picture_codec}")
         if choice == "data=pictures":
             overrides.append("model=vqvae")
         if about(choice, "vqgan", "rqvae"):  # their smallest size takes a second for this step

@@ -86,7 +86,7 @@ class Cache:
         """Room for ``length`` places of ``batch`` sequences, of the device and type of ``like``."""
         shape = (batch, 2, depth.heads, length, depth.channels)
         self.kept = [like.new_zeros(shape) for _ in range(depth.layers)]
-        self.turns = _turns(depth, length, like.device)
+        self.turns = turns_of(depth, length, like.device)
         self.place = 0
 
 
@@ -190,7 +190,7 @@ class Transformer(nn.Module):
         if self.places is not None:
             self.check(end)
             x = x + self.places.weight[begin:end]
-        turns = _turns(self.depth, end, x.device) if cache is None else cache.turns
+        turns = turns_of(self.depth, end, x.device) if cache is None else cache.turns
         turn = None if turns is None else turns[begin:end]
         for layer, block in enumerate(self.blocks):
             x = block(x, turn, None if cache is None else cache.kept[layer], begin, unmasked)
@@ -227,8 +227,12 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, reach: int, unmasked: int, dropo
     return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout)
 
 
-def _turns(depth: Depth, length: int, device: torch.device) -> Tensor | None:
-    """For each place and pair of channels of a head, a complex number of length one; (length, pairs)."""
+def turns_of(depth: Depth, length: int, device: torch.device) -> Tensor | None:
+    """What queries and keys of a head are turned by: at each place, a complex number of length one a pair.
+
+    (length, channels of a head / 2), complex64, its angles in radians made in float64; None if positions
+    are not "rotary".
+    """
     if depth.positions != "rotary":
         return None
     channels = depth.channels

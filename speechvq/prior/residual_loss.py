@@ -46,7 +46,7 @@ class Shares:
     def __iter__(self) -> Iterator[Share]:
         """Shares; codes that do not count are among them."""
         if self.soft is not None:
-            for depth, places_T, _, chances_TQ in self.soft._tiles():
+            for depth, places_T, _, chances_TQ in self.soft.tiles():
                 yield depth, places_T, chances_TQ
             return
         device, flat_M = self.codes.device, self.codes.flatten()

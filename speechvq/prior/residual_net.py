@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from speechvq.errors import BadSetting
-from speechvq.nets.transformer import Block, _turns
+from speechvq.nets.transformer import Block, turns_of
 from speechvq.prior.residual_settings import Sizes
 
 
@@ -72,7 +72,7 @@ class ResidualNet(nn.Module):
             BadSetting: the grid is larger than the learned one.
         """
         x = torch.cat([told.begin, self.inputs(e_BTKC, grid, told)[:, :-1]], 1)
-        turn = _turns(self.over_places, x.shape[1], x.device)
+        turn = turns_of(self.over_places, x.shape[1], x.device)
         for block in self.places:
             x = block(x, turn)
         first = told.begin.shape[1]

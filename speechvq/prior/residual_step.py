@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from speechvq.kernels.transformer_cpu import LANES
 from speechvq.nets.sampling import Sampling, Uniforms
-from speechvq.nets.transformer import Block, Depth, _turns
+from speechvq.nets.transformer import Block, Depth, turns_of
 from speechvq.nets.transformer_native import NativeStack, usable
 from speechvq.prior.residual_draw import draw
 from speechvq.prior.residual_net import ResidualNet, Telling
@@ -160,7 +160,7 @@ class _Stack:
     def __init__(self, blocks: nn.ModuleList, depth: Depth, length: int, like: Tensor) -> None:
         """Nothing is read yet; ``like`` (R, ...) has the device and the type."""
         self.blocks, self.reach, self.place = blocks, depth.reach, 0
-        self.turns = _turns(depth, length, like.device)
+        self.turns = turns_of(depth, length, like.device)
         self.laid = [_Laid(block, length, like) for block in blocks if isinstance(block, Block)]
 
     def begin(self, x: Tensor) -> Tensor:

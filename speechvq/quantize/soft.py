@@ -99,7 +99,7 @@ class SoftTargets:
         """All of Q at once."""
         first = self._stacks[0].rows
         whole_MK = first.new_empty(self.indices.numel(), self.codebook_size)
-        for _, places_T, valid_T, p_TK in self._tiles():
+        for _, places_T, valid_T, p_TK in self.tiles():
             whole_MK[places_T] = torch.where(valid_T[:, None], p_TK, 0)
         return SoftLabels(self.indices, whole_MK.reshape(*self.indices.shape, self.codebook_size))
 
@@ -108,7 +108,7 @@ class SoftTargets:
         """How soft the labels are; costs one search."""
         V = self.indices.shape[1]
         sums_V2 = self._stacks[0].rows.new_zeros(V, 2)
-        for v, _, valid_T, p_TK in self._tiles():
+        for v, _, valid_T, p_TK in self.tiles():
             found_T2 = torch.stack([p_TK.amax(1), torch.special.entr(p_TK).sum(1)], 1)
             sums_V2[v] += torch.where(valid_T[:, None], found_T2, 0).sum(0)
         count_V = (self.indices >= 0).movedim(1, 0).reshape(V, -1).sum(1).clamp(min=1)
@@ -139,8 +139,11 @@ class SoftTargets:
             return nats_M.sum() / (self.indices >= 0).sum().clamp(min=1)
         return nats_M.reshape(self.indices.shape)
 
-    def _tiles(self) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
-        """(depth, places (T,) among all M codes, whether they are valid (T,), their Q (T, K))."""
+    def tiles(self) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+        """Q a tile at a time: (depth, places (T,) among all M codes, if they are valid (T,), Q (T, K)).
+
+        Every code comes once, depth after depth.
+        """
         # Rows run over (B, grid), codes over (B, V, grid).
         places = torch.arange(self.indices.numel(), device=self.indices.device)
         places_VN = places.reshape(self.indices.shape).movedim(1, 0).flatten(1)
@@ -166,7 +169,7 @@ class _CrossEntropy(torch.autograd.Function):
         ctx.save_for_backward(logits_MK)
         ctx.targets = targets
         nats_M = targets._stacks[0].rows.new_empty(len(logits_MK))
-        for _, places_T, valid_T, p_TK in targets._tiles():
+        for _, places_T, valid_T, p_TK in targets.tiles():
             log_TK = logits_MK[places_T].to(p_TK.dtype).log_softmax(1)
             nats_M[places_T] = torch.where(valid_T, -(p_TK * log_TK).sum(1), 0)
         return nats_M
@@ -177,7 +180,7 @@ class _CrossEntropy(torch.autograd.Function):
         (logits_MK,) = ctx.saved_tensors
         (grad_M,) = grads
         slope_MK = torch.empty_like(logits_MK)
-        for _, places_T, valid_T, p_TK in ctx.targets._tiles():
+        for _, places_T, valid_T, p_TK in ctx.targets.tiles():
             own_TK = logits_MK[places_T].to(p_TK.dtype).softmax(1).sub_(p_TK)
             own_TK = torch.where(valid_T[:, None], own_TK * grad_M[places_T, None], 0)
             slope_MK[places_T] = own_TK.to(slope_MK.dtype)

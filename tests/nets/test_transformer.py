@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from speechvq.errors import BadSetting
-from speechvq.nets.transformer import Depth, Transformer, _turns
+from speechvq.nets.transformer import Depth, Transformer, turns_of
 from speechvq.nets.transformer_step import Steps
 
 POSITIONS = pytest.mark.parametrize("positions", ["rotary", "learned", "given"])
@@ -157,7 +157,7 @@ def test_a_beginning_that_sees_itself_is_read_at_once():
 @torch.no_grad()
 def test_rotary_positions_know_distances_only():
     net, x = made(), torch.randn(1, 6, 16)
-    block, turns = net.blocks[0], _turns(net.depth, 600, x.device)
+    block, turns = net.blocks[0], turns_of(net.depth, 600, x.device)
     assert turns is not None
     early, late = (block(x, turns[begin : begin + 6]) for begin in (0, 500))
     assert torch.allclose(early, late, atol=1e-4)

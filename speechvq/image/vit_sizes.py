@@ -9,6 +9,7 @@ thuanz123/enhancing-transformers, which has the tanh inside every block and no s
 from dataclasses import dataclass
 
 from speechvq.errors import BadSetting
+from speechvq.table import preset
 
 RANGES = ("signed", "unit")
 
@@ -111,10 +112,7 @@ def shape_of(size: str | Size, reading: str | Reading, *, patch: int, side: int)
     Raises:
         BadSetting: there are none of that name, or they do not go together.
     """
-    if isinstance(size, str):
-        if size not in SIZES:
-            raise BadSetting(f"there is no size {size!r} of ViT-VQGAN; known: {', '.join(SIZES)}")
-        size = SIZES[size]
+    size = preset(size, SIZES, "ViT-VQGAN")
     if isinstance(reading, str):
         if reading not in READINGS:
             raise BadSetting(f"there is no reading {reading!r} of ViT-VQGAN; known: {', '.join(READINGS)}")

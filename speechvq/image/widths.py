@@ -9,6 +9,7 @@ million, hop 8), which a CPU can train, and "base" and "base-f4" (13 and 12 mill
 from dataclasses import dataclass, replace
 
 from speechvq.errors import BadSetting
+from speechvq.table import preset
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,5 @@ def widths_of(size: str | Widths, colours: int | None = None) -> Widths:
     Raises:
         BadSetting: there are none of that name.
     """
-    if isinstance(size, str):
-        if size not in SIZES:
-            raise BadSetting(f"there is no size {size!r} of VQGAN; known: {', '.join(SIZES)}")
-        size = SIZES[size]
+    size = preset(size, SIZES, "VQGAN")
     return size if colours is None else replace(size, colours=colours)

@@ -26,13 +26,13 @@ from speechvq.nets.transformer_step import Steps
 from speechvq.prior.axes import Axes
 from speechvq.prior.base import PRIORS, Prior
 from speechvq.prior.conditions import Conditions, Given
-from speechvq.prior.gpt_settings import Reading, named
+from speechvq.prior.gpt_settings import SIZES, Reading
 from speechvq.prior.orders import placed
 from speechvq.prior.row import given_tokens, row_nats, write_row
 from speechvq.prior.sampling import Steering
 from speechvq.prior.tokens import Alphabet
 from speechvq.prior.windows import SlidingReader, Windows
-from speechvq.table import settings
+from speechvq.table import preset, settings
 
 
 @PRIORS.register("gpt")
@@ -60,7 +60,7 @@ class GPTPrior(Prior):
             codec: fingerprint of the codec that the codes are of.
         """
         super().__init__()
-        size = named(size) if isinstance(size, str) else size
+        size = preset(size, SIZES, "GPT prior")
         self.given = tuple(one if isinstance(one, Given) else settings(Given, one) for one in given)
         self.alphabet = Alphabet(codebook_size, num_codebooks)
         self.codebook_size, self.num_codebooks = codebook_size, num_codebooks

@@ -104,10 +104,3 @@ SIZES = {
     "vim-base": _VIM,
     "vim-large": replace(_VIM, layers=36, width=2048, heads=32, inner=1536),
 }
-
-
-def named(size: str) -> Depth:
-    """The size of that name; `BadSetting` if there is none."""
-    if size not in SIZES:
-        raise BadSetting(f"there is no size {size!r} of the GPT prior; known: {', '.join(SIZES)}")
-    return SIZES[size]

@@ -32,6 +32,7 @@ from speechvq.prior.row import given_tokens
 from speechvq.prior.sampling import Steering
 from speechvq.prior.tokens import Alphabet
 from speechvq.quantize.soft import SoftTargets
+from speechvq.table import preset
 
 
 @PRIORS.register("residual")
@@ -73,12 +74,7 @@ class ResidualPrior(Prior):
             codec: fingerprint of the codec that the codes are of.
         """
         super().__init__()
-        if isinstance(size, str):
-            if size not in SIZES:
-                raise BadSetting(
-                    f"there is no size {size!r} of the residual prior; known: {', '.join(SIZES)}"
-                )
-            size = SIZES[size]
+        size = preset(size, SIZES, "residual prior")
         if told.words and (labels or speakers):
             raise BadSetting("this prior is told a text or names, not both; leave labels and speakers out")
         if grid and min(grid) < 1 or channels < 0:

@@ -24,6 +24,7 @@ from speechvq.speech.gru_step import Cell
 from speechvq.speech.mulaw import mulaw_decode, mulaw_encode
 from speechvq.speech.own_codes import OwnCodes
 from speechvq.speech.samplewise import check_options, fit, sampling_of, windows
+from speechvq.table import preset
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,7 @@ class GRUDecoder(Decoder):
                 learned all it will. 0 for none.
         """
         super().__init__()
-        if isinstance(widths, str):
-            if widths not in SIZES:
-                raise BadSetting(f"there is no size {widths!r} of the GRU decoder; known: {', '.join(SIZES)}")
-            widths = SIZES[widths]
+        widths = preset(widths, SIZES, "GRU decoder")
         if min(hop, up) < 1 or hop % up or min(lead, window, own_codes) < 0 or not 2 <= levels <= 65536:
             raise BadSetting(
                 f"hop is {hop}, up {up}, lead {lead}, window {window}, own_codes {own_codes} and levels "

@@ -21,6 +21,7 @@ from speechvq.nets.condition import SpeakerCondition, TimeJitter
 from speechvq.nets.conv import ChannelNorm, Conv1d, ResidualBlock, channels_last
 from speechvq.speech.features import PITCH_RANGE, LogMel
 from speechvq.speech.source_filter import Frames, SourceFilter
+from speechvq.table import preset
 
 SIZES = {
     "tiny": {"channels": 96, "slow": (1, 2), "fast": (1,)},
@@ -91,14 +92,13 @@ class SpectralDecoder(Decoder):
         With ``voice_channels`` 0 it is not told who speaks: every voice that is asked for sounds the same.
         """
         super().__init__()
-        if size not in SIZES:
-            raise BadSetting(f"there is no size {size!r} of the spectral decoder; known: {', '.join(SIZES)}")
+        shape = preset(size, SIZES, "spectral decoder")
         self.mel = LogMel()
         if hop % self.mel.hop:
             raise BadSetting(f"a hop of {hop} samples is not a multiple of the frames' {self.mel.hop}")
         self.dim, self.hop, self.speakers, self.loss = dim, hop, tuple(speakers), loss
         self.up = hop // self.mel.hop
-        channels, slow, fast = SIZES[size]["channels"], SIZES[size]["slow"], SIZES[size]["fast"]
+        channels, slow, fast = shape["channels"], shape["slow"], shape["fast"]
         self.voice = SpeakerCondition(self.speakers, voice_channels)
         self.jitter = TimeJitter(jitter)
         self.enter = Conv1d(dim, channels, 5, padding=2)

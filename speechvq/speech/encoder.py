@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from speechvq.codec import ENCODERS, Encoder
 from speechvq.errors import BadSetting
 from speechvq.nets.conv import ChannelNorm, Conv1d, ResidualBlock, channels_last
+from speechvq.quantize.batch_norm import BatchNorm
 from speechvq.speech.features import MFCC, LogMel
 
 STRIDED_PRESETS = {
@@ -66,7 +67,7 @@ class StridedEncoder(Encoder):
         self.blocks = nn.ModuleList(ResidualBlock(channels, dilation=d) for d in dilations)
         self.receptive_field += 2 * sum(dilations) * self.hop
         self.project = Conv1d(channels, dim, 1)
-        self.norm = nn.BatchNorm1d(dim, affine=False) if standardise else nn.Identity()
+        self.norm = BatchNorm(dim, affine=False) if standardise else nn.Identity()
 
     def forward(self, signal: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, 1, L) to (B, dim, L // hop)."""
@@ -232,4 +233,4 @@ def _bshall(bands: int, channels: int) -> list[nn.Module]:
     kernels = ((3, 1, 0), (3, 1, 1), (4, 2, 1), (3, 1, 1), (3, 1, 1))
     widths = pairwise([bands, *[channels] * len(kernels)])
     convs = [Conv1d(a, b, *kernel, bias=False) for (a, b), kernel in zip(widths, kernels, strict=True)]
-    return [layer for conv in convs for layer in (conv, nn.BatchNorm1d(channels), nn.ReLU())]
+    return [layer for conv in convs for layer in (conv, BatchNorm(channels), nn.ReLU())]

@@ -27,15 +27,21 @@ def test_uneven_halves_are_the_whole(tmp_path):
     for process in running:
         _, complaints = process.communicate(timeout=200)
         assert process.returncode == 0, complaints
-    first, second, alone = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in jobs)
+    workers = [torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in jobs]
+    for name in runpy.run_path(str(SCRIPT))["ENCODERS"]:
+        _same(name, *(found[name] for found in workers))
+
+
+def _same(name, first, second, alone):
+    """Outputs, weights and statistics; all of them were changed by the steps."""
     made = torch.cat([first.pop("made"), second.pop("made")])
     torch.testing.assert_close(made, alone.pop("made"), atol=2e-4, rtol=1e-4)
     for key, value in alone.items():
         torch.testing.assert_close(first[key], second[key], atol=1e-6, rtol=1e-6)
         torch.testing.assert_close(first[key], value, atol=2e-4, rtol=1e-4)
-    begun = runpy.run_path(str(SCRIPT))["model"](2).state_dict()
+    begun = runpy.run_path(str(SCRIPT))["model"](name, 2).state_dict()
     moved = {key: float((alone[key] - value).abs().sum()) for key, value in begun.items()}
-    assert all(moved[key] > 1e-3 for key, value in begun.items() if value.dim() == 4 or "running" in key)
+    assert all(moved[key] > 1e-3 for key, value in begun.items() if value.dim() > 2 or "running" in key)
 
 
 def test_alone_it_is_torchs():

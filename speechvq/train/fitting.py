@@ -36,7 +36,8 @@ def build_prior(
 
     Raises:
         UnknownName: a speaker that the codec does not know, and so could not speak for the prior.
-        BadSetting: the data has no classes to tell, the prior is not told such a thing, or see `lend`.
+        BadSetting: the data has no classes to tell, the prior is not told such a thing or would not listen,
+            or see `lend`.
     """
     values, quantizer = dict(spec), codec.quantizer
     for name, found in _found(codec, corpus).items():
@@ -48,6 +49,11 @@ def build_prior(
     if told and "labels" in values:
         if others := sorted(set(told) - {"label"}):
             raise BadSetting(f"the prior {values.get('name')} is not told {others[0]}; the prior gpt can be")
+        if not values["labels"]:
+            raise BadSetting(
+                "model.told.label is to tell the class, but the prior has no labels; give "
+                "model.prior.labels=auto, or leave model.told out"
+            )
     elif told:
         if values.get("given"):
             raise BadSetting("say what the prior is told in model.told or in model.prior.given, not in both")
@@ -115,7 +121,7 @@ def _classes(corpus: Any, name: str = "label") -> list[str]:
             )
         if name != "label":
             raise BadSetting(f"whose codes of {name}? give model.told.{name}=FOLDER, its finished codec")
-        raise BadSetting("this data has no classes to tell the prior; leave labels out")
+        raise BadSetting("this data has no classes to tell the prior; leave labels and model.told.label out")
     return list(found)
 
 

@@ -106,6 +106,15 @@ def test_speech_from_a_stack_of_codes_by_the_command_line(config, manifest, tmp_
     assert "bits per code" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("experiment", ["image_rq", "image_pixelcnn"])
+def test_a_class_is_not_told_to_a_prior_without_labels(experiment, pictures, picture_codec):
+    spec = dict(compose([f"experiment={experiment}"])["model"]["prior"]) | {"size": "tiny"}
+    codec, corpus = Codec.from_pretrained(picture_codec), open_corpus({"root": str(pictures)})
+    with pytest.raises(BadSetting, match=r"has no labels; give model\.prior\.labels=auto"):
+        build_prior(spec | {"labels": []}, codec, corpus, {"label": None})
+    assert build_prior(spec | {"labels": "auto"}, codec, corpus, {"label": None}).labels == ("near", "far")
+
+
 def test_a_prior_is_fitted_to_codec_and_data(manifest, pictures, codec, picture_codec):
     spec = dict(compose(["experiment=image_rq"])["model"]["prior"]) | {"size": "tiny", "labels": "auto"}
     of_pictures, of_speech = Codec.from_pretrained(picture_codec), Codec.from_pretrained(codec)

@@ -3,7 +3,7 @@
 # one, and when they are not, started on data and revived or neither. Fashion-MNIST: ViT-VQGAN and VQGAN, a
 # transformer over the codes of each that is told nothing (VIM, and VQGAN's), and what a linear classifier reads
 # from their blocks.
-# About 30 minutes on one core. TIMES=0.02 is a trial; gpu.sh has sizes for a GPU.
+# About 20 minutes on one core. TIMES=0.02 is a trial; gpu.sh has sizes for a GPU.
 # What is done is not done again: after an interruption, start it again.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -38,13 +38,13 @@ once factorised_bare 600 "${vit[@]}" data.root="$game" "${bare[@]}"
 once plain_bare 600 "${vit[@]}" data.root="$game" "${plain[@]}" "${bare[@]}"
 
 small=(data.root="$clothes" quantizer.codebook_size=1024)
-once clothes 1000 "${vit[@]}" "${small[@]}" model.encoder.patch=4 model.encoder.side=28
-once clothes_vqgan 600 experiment=image_vqgan "${alone[@]}" "${small[@]}" model.encoder.size=tiny \
+once clothes 600 "${vit[@]}" "${small[@]}" model.encoder.patch=4 model.encoder.side=28
+once clothes_vqgan 400 experiment=image_vqgan "${alone[@]}" "${small[@]}" model.encoder.size=tiny \
   model.decoder.size=tiny model.decoder.loss.perceptual.network=none
 
 told=(data.root="$clothes" runtime.batch_size=32 optimiser.lr=1e-3)
-once vim 900 experiment=image_vim "${told[@]}" model.codec="$runs/clothes/codec" model.prior.size="vim-$size"
-once gpt 900 experiment=image_gpt "${told[@]}" model.codec="$runs/clothes_vqgan/codec" model.prior.size="$size"
+once vim 500 experiment=image_vim "${told[@]}" model.codec="$runs/clothes/codec" model.prior.size="vim-$size"
+once gpt 500 experiment=image_gpt "${told[@]}" model.codec="$runs/clothes_vqgan/codec" model.prior.size="$size"
 
 pictures=$(python -c "print(max(200, round(10_000 * min(1, ${TIMES:-1}))))") # of each split
 python "$here/vit.py" "$runs" "$game" "$clothes" "$out" "$pictures"

@@ -74,15 +74,18 @@ def costs(hidden_ME: Tensor, layer: nn.Linear, shares: Shares) -> Tensor:
 
 def mean_cost(hidden_ME: Tensor, layer: nn.Linear, shares: Shares) -> Tensor:
     """The mean of `costs` over the codes that count, a scalar; without ever all of the logits."""
-    return _MeanCost.apply(hidden_ME, layer.weight, layer.bias, shares)  # type: ignore[return-value]
+    learns = torch.is_grad_enabled()
+    return _MeanCost.apply(hidden_ME, layer.weight, layer.bias, shares, learns)  # type: ignore[return-value]
 
 
 class _MeanCost(torch.autograd.Function):
-    """The gradient is made in the forward pass and only scaled in the backward one."""
+    """The gradient, if there is to be one, is made in the forward pass and only scaled in the backward one."""
 
     @staticmethod
-    def forward(ctx: Any, hidden_ME: Tensor, weight: Tensor, bias: Tensor, shares: Shares) -> Tensor:
-        wanted = any(ctx.needs_input_grad)
+    def forward(
+        ctx: Any, hidden_ME: Tensor, weight: Tensor, bias: Tensor, shares: Shares, learns: bool
+    ) -> Tensor:
+        wanted = learns and any(ctx.needs_input_grad)
         part_M = shares.valid.flatten().float()
         part_M = part_M / part_M.sum().clamp(min=1)
         total = torch.zeros((), device=hidden_ME.device)
@@ -112,7 +115,7 @@ class _MeanCost(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return (*(grads[0].to(slope.dtype) * slope for slope in ctx.saved_tensors), None)
+        return (*(grads[0].to(slope.dtype) * slope for slope in ctx.saved_tensors), None, None)
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:

@@ -105,6 +105,29 @@ def test_never_are_all_the_logits_there(soft: bool, monkeypatch: Any):
     assert largest.most == codes.indices.numel() * 200 > widest
 
 
+@pytest.mark.parametrize("soft", [False, True])
+def test_where_nothing_learns_no_gradient_is_made(soft: bool):
+    net, targets = made("own"), softly()
+    codes = Codes(targets.indices)
+    made_by = {}
+    for learns in (True, False):
+        with torch.set_grad_enabled(learns), Products() as products:
+            net.soft_loss(codes, targets) if soft else net.loss(codes)
+        made_by[learns] = products.count
+    # Of each depth: what the hidden ones learn, and the classifier.
+    assert made_by[True] == made_by[False] + 2 * 3
+
+
+class Products(TorchDispatchMode):
+    """Counts products of matrices."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+        self.count += func in (torch.ops.aten.mm.default, torch.ops.aten.addmm_.default)
+        return func(*args, **(kwargs or {}))
+
+
 def test_in_half_precision_it_is_nearly_the_same():
     net, targets = made("own"), softly()
     codes = Codes(targets.indices)

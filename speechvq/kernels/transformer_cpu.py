@@ -95,6 +95,7 @@ class NativeTransformer:
         last = None if leave is None else _floats(leave, LEAVE)
         sizes = _sizes(held, heads, last)
         self.width, self.outputs, self.layers = sizes["width"], sizes["outputs"], len(held)
+        self.leaves = sizes["leaves"]
         self.heads, self.channels = heads, sizes["attention"] // heads
         if not fits(self.width, sizes["attention"], heads, sizes["wide"], self.outputs):
             raise BadSetting(f"the compiled transformer takes widths that are multiples of {LANES} only")
@@ -146,18 +147,30 @@ class NativeTransformer:
         rows, length = x_RE.shape[0], kept[0].shape[3] if kept else place + 1
         said = x_RE.new_empty(rows, self.outputs) if leave >= 0 else x_RE
         wanted = (rows, 2, self.heads, length, self.channels)
-        if x_RE.dtype != torch.float32 or x_RE.shape[1] != self.width or not 0 <= first <= place < length:
+        if not _lies(x_RE, (rows, self.width), torch.float32) or not 0 <= first <= place < length:
             raise ValueError(
                 f"{tuple(x_RE.shape)} at the place {place} of {length} is no input of this network"
             )
-        if len(kept) != self.layers or any(k.shape != wanted or not k.is_contiguous() for k in kept):
-            raise ValueError(f"this network keeps {self.layers} contiguous buffers {wanted}")
+        if len(kept) != self.layers or any(not _lies(k, wanted, torch.float32) for k in kept):
+            raise ValueError(f"this network keeps {self.layers} contiguous buffers {wanted} in float32")
+        if not -1 <= leave < self.leaves:
+            raise ValueError(f"this network has {self.leaves} last layers, of which none is number {leave}")
+        if turn is not None and not _lies(turn, (self.channels // 2,), torch.complex64):
+            raise ValueError(
+                f"this network turns by ({self.channels // 2},) complex64, not {tuple(turn.shape)}"
+            )
         pointers = (c_void_p * len(kept))(*(k.data_ptr() for k in kept))
         turned = None if turn is None else turn.data_ptr()
         job = _Step(rows, place, first, length, turned, pointers, x_RE.data_ptr(), leave, said.data_ptr())
         if self._step(self._handle, byref(job)):
             raise MemoryError("not enough memory for so many rows at once")
         return said
+
+
+def _lies(tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> bool:
+    """Whether a tensor is what the library is to find at its address."""
+    alike = tuple(tensor.shape) == shape and tensor.dtype == dtype and tensor.device.type == "cpu"
+    return alike and tensor.is_contiguous()
 
 
 def _floats(weights: Weights, names: Sequence[str]) -> dict[str, Tensor]:

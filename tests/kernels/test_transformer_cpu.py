@@ -109,6 +109,15 @@ def test_what_it_does_not_take_is_a_sentence(monkeypatch: pytest.MonkeyPatch) ->
             net.step(x, kept, place=place, first=first)
     with pytest.raises(ValueError, match=r"keeps 1 contiguous buffers \(3, 2, 2, 5, 16\)"):
         net.step(torch.zeros(3, 32), kept, place=0)
+    for strange in (kept[0].double(), kept[0].half(), kept[0].to("meta")):
+        with pytest.raises(ValueError, match="contiguous buffers"):
+            net.step(torch.zeros(2, 32), [strange], place=0)
+    for turn in (torch.zeros(7, dtype=torch.complex64), torch.zeros(8, dtype=torch.complex128)):
+        with pytest.raises(ValueError, match=r"turns by \(8,\) complex64"):
+            net.step(torch.zeros(2, 32), kept, place=0, turn=turn)
+    for leave in (0, -2):
+        with pytest.raises(ValueError, match="has 0 last layers"):
+            net.step(torch.zeros(2, 32), kept, place=0, leave=leave)
     monkeypatch.setenv("SPEECHVQ_KERNEL", "strange")
     with pytest.raises(BadSetting, match="SPEECHVQ_KERNEL names one that this machine cannot run"):
         NativeTransformer([weights(block)], heads=2)

@@ -170,9 +170,11 @@ class ResidualPrior(Prior):
         each = [sampling] * self.num_codebooks if isinstance(sampling, Sampling) else list(sampling)
         if len(each) != self.num_codebooks:
             raise BadSetting(f"{len(each)} ways to draw are given for {self.num_codebooks} codebooks")
-        given = given_tokens(self.alphabet, prefix, grid, count, device=self.leave.weight.device)
+        device = self.leave.weight.device
+        given = given_tokens(self.alphabet, prefix, grid, count, device=device)
         given = self.alphabet.numbers(given).unflatten(1, (-1, self.num_codebooks))
-        with evaluating(self):
+        # Weights are laid out, and codes summed up, as they are: in the midst of mixed precision as well.
+        with evaluating(self), torch.autocast(device.type, enabled=False):
             told = self._tell(condition, count, guided=steering.guidance != 1)
             return Codes(write(self, told, grid, each, steering=steering, given_BPK=given))
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from speechvq.codec import Codes
 from speechvq.kernels import transformer_cpu
 from speechvq.nets.transformer import Depth
 from speechvq.nets.transformer_native import FEW, NativeStack, usable
@@ -55,6 +56,22 @@ def test_it_says_what_torch_says(kind: str, begun: int, monkeypatch: pytest.Monk
     native = said(prior, codes, begun)
     monkeypatch.setenv("SPEECHVQ_KERNEL", "plain")
     torch.testing.assert_close(native, said(prior, codes, begun), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kernel", ["", "plain"])
+def test_in_mixed_precision_it_writes_the_same(
+    kind: str, kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the pictures and sounds that a training in bf16-mixed shows are made."""
+    if kernel:
+        monkeypatch.setenv("SPEECHVQ_KERNEL", kernel)
+    prior = KINDS[kind].eval()
+    prefix = Codes(torch.randint(48, (3, 3, 1, *grid_of(prior)[1:])))
+    asked = {"condition": told(prior), "prefix": prefix, "count": 3}
+    wanted = prior.generate(grid_of(prior), **asked).indices
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(prior.generate(grid_of(prior), **asked).indices, wanted)
 
 
 def test_it_is_used_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:

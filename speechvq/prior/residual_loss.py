@@ -79,7 +79,7 @@ def mean_cost(hidden_ME: Tensor, layer: nn.Linear, shares: Shares) -> Tensor:
 
 
 class _MeanCost(torch.autograd.Function):
-    """The gradient, if there is to be one, is made in the forward pass and only scaled in the backward one."""
+    """The gradient, if any is wanted, is made in the forward pass and only scaled in the backward one."""
 
     @staticmethod
     def forward(

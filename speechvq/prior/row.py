@@ -78,8 +78,9 @@ def write_row(
     said = row.new_zeros(count, length)  # the same as numbers of codes
     said[:, :begun] = alphabet.numbers(given)
     unread = row[:, : begun + 1]
-    # In inference mode a call costs less; what is handed out was made outside of it.
-    with torch.inference_mode():
+    # In inference mode a call costs less; what is handed out was made outside of it. Weights that are laid
+    # out for single steps are of full precision, and so is all that meets them, in mixed precision as well.
+    with torch.inference_mode(), torch.autocast(given.device.type, enabled=False):
         for place in range(begun, length):
             book = place % depth
             if steering.guidance == 1:

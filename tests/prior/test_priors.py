@@ -40,6 +40,14 @@ def test_costs_are_those_of_the_logits(prior, logits, depth: int):
 
 
 @DEPTHS
+def test_in_mixed_precision_it_writes_the_same(prior, depth: int):
+    net, asked = prior(depth, speakers=NAMES), {"condition": {"speaker": torch.tensor([1])}, "count": 3}
+    wanted = net.generate((9,), **asked).indices
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(net.generate((9,), **asked).indices, wanted)
+
+
+@DEPTHS
 def test_padding_does_not_count(prior, depth: int):
     net = prior(depth)
     indices = torch.randint(7, (2, depth, 9))

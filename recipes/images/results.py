@@ -60,7 +60,8 @@ def vizdoom(found: dict) -> list[str]:
         "",
         f"VQGAN, 64 x 64 pixels as 16 x 16 codes out of 512; {found['frames']} test frames. The Frechet "
         "distance is of EfficientNet-Lite0 features and cannot be compared with an Inception FID. Steps of "
-        f"training: {steps} (plain and critic go on from warm; the critic's weight was chosen on other frames).",
+        f"training: {steps} (plain and critic go on from warm; the critic's weight was chosen on validation "
+        "frames).",
         "",
         "| codec | Frechet | PSNR dB | SSIM | perceptual |",
         "|---|---|---|---|---|",

@@ -7,19 +7,66 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from speechvq.errors import BadSetting
 
-def sizes_of(mask: Tensor) -> list[tuple[int, int]]:
+type Net = Callable[[Tensor], Tensor]
+type Sizes = list[tuple[int, int]]
+"""Rows and columns (h, w) of each item."""
+
+
+def grid_of(size: tuple[int, ...], hop: int) -> tuple[int, int]:
+    """Vectors down and across of a picture of ``size`` (H, W), one for each whole ``hop`` pixels.
+
+    Raises:
+        BadSetting: the picture is smaller than a hop.
+    """
+    height, width = (side // hop for side in size)
+    if min(height, width) < 1:
+        raise BadSetting(
+            f"a picture of {size[0]} x {size[1]} pixels is too small for this encoder, "
+            f"which needs {hop} a side"
+        )
+    return height, width
+
+
+def encode_each(encode: Net, signal: Tensor, mask: Tensor | None, *, hop: int, dim: int) -> Tensor:
+    """``encode`` of pictures (B, C, H, W): (B, dim, H // hop, W // hop).
+
+    Those that a ``mask`` (B, H, W) cuts to size are encoded one by one, and zeros if smaller than a hop.
+
+    Raises:
+        BadSetting: all are smaller than a hop.
+    """
+    grid = grid_of(tuple(signal.shape[2:]), hop)
+    if mask is None or bool(mask.all()):
+        return encode(signal)
+    sizes = [(h, w) if min(h, w) >= hop else (0, 0) for h, w in sizes_of(mask)]
+    return one_by_one(encode, signal, sizes, grid, dim)
+
+
+def decode_each(decode: Net, vectors: Tensor, sizes: Sizes | None, *, hop: int, channels: int) -> Tensor:
+    """``decode`` of vectors (B, D, h, w), of each row's valid ones alone if their ``sizes`` are given.
+
+    Returns:
+        (B, channels, h * hop, w * hop).
+    """
+    if sizes is None or all(size == tuple(vectors.shape[2:]) for size in sizes):
+        return decode(vectors)
+    whole = (vectors.shape[2] * hop, vectors.shape[3] * hop)
+    return one_by_one(decode, vectors, sizes, whole, channels)
+
+
+def codes_of(mask: Tensor | None, hop: int) -> Sizes | None:
+    """Rows and columns of codes of each picture of a mask (B, H, W); None of none."""
+    return None if mask is None else [(h // hop, w // hop) for h, w in sizes_of(mask)]
+
+
+def sizes_of(mask: Tensor) -> Sizes:
     """Valid rows and columns of each item of a mask (B, H, W)."""
     return [(int(m.any(1).sum()), int(m.any(0).sum())) for m in mask.cpu()]
 
 
-def one_by_one(
-    net: Callable[[Tensor], Tensor],
-    x: Tensor,
-    sizes: list[tuple[int, int]],
-    whole: tuple[int, ...],
-    channels: int,
-) -> Tensor:
+def one_by_one(net: Net, x: Tensor, sizes: Sizes, whole: tuple[int, ...], channels: int) -> Tensor:
     """``net`` of the upper left part of each row of ``x``, with zeros around it up to ``whole``.
 
     Args:
@@ -40,10 +87,10 @@ def one_by_one(
     return made
 
 
-def weight_of(like: Tensor, sizes: list[tuple[int, int]] | None) -> Tensor:
-    """(B, 1, H, W) for ``like`` (B, C, H, W): 1 in the upper left (h, w) of each row, else 0."""
+def weight_of(like: Tensor, sizes: Sizes | None, hop: int) -> Tensor:
+    """(B, 1, H, W) for ``like`` (B, C, H, W): 1 in the upper left (h, w) hops of each row, else 0."""
     weight = like.new_ones(len(like), 1, *like.shape[2:])
     for row, (height, width) in enumerate(sizes or ()):
-        weight[row, :, height:] = 0
-        weight[row, :, :, width:] = 0
+        weight[row, :, height * hop :] = 0
+        weight[row, :, :, width * hop :] = 0
     return weight

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from speechvq.codec import DECODERS, ENCODERS, Batch, Decoder, Encoder, Reconstruction
 from speechvq.errors import BadSetting
 from speechvq.image import folding
-from speechvq.image.padding import one_by_one, sizes_of, weight_of
+from speechvq.image.padding import Sizes, codes_of, decode_each, encode_each, grid_of, sizes_of, weight_of
 from speechvq.image.picture_loss import PictureLoss
 from speechvq.image.widths import Widths, widths_of
 from speechvq.nets.resnet import AttnBlock, Downsample, ResBlock, Upsample, norm
@@ -84,11 +84,7 @@ class VQGANEncoder(Encoder):
 
     def forward(self, signal: Tensor, mask: Tensor | None = None) -> Tensor:
         """See `Encoder.forward`; pictures that a mask (B, H, W) cuts to size are encoded one by one."""
-        grid = self.grid(tuple(signal.shape[2:]))
-        if mask is None or bool(mask.all()):
-            return self._encode(signal)
-        sizes = [(h, w) if min(h, w) >= self.hop else (0, 0) for h, w in sizes_of(mask)]
-        return one_by_one(self._encode, signal, sizes, grid, self.dim)
+        return encode_each(self._encode, signal, mask, hop=self.hop, dim=self.dim)
 
     def _encode(self, x: Tensor) -> Tensor:
         x = self.enter(x)
@@ -98,13 +94,7 @@ class VQGANEncoder(Encoder):
 
     def grid(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """Vectors down and across of a picture of ``size`` (H, W); one smaller than a hop is an error."""
-        height, width = (side // self.hop for side in size)
-        if min(height, width) < 1:
-            raise BadSetting(
-                f"a picture of {size[0]} x {size[1]} pixels is too small for this encoder, "
-                f"which needs {self.hop} a side"
-            )
-        return height, width
+        return grid_of(size, self.hop)
 
 
 @DECODERS.register("vqgan")
@@ -157,13 +147,10 @@ class VQGANDecoder(Decoder):
 
         Rows and columns of the batch that have no code of their own, fewer than a hop, cost nothing.
         """
-        codes = (
-            None if batch.mask is None else [(h // self.hop, w // self.hop) for h, w in sizes_of(batch.mask)]
-        )
+        codes = codes_of(batch.mask, self.hop)
         made = self._of_each(vectors, codes).float()
         height, width = made.shape[2:]
-        counted = None if codes is None else [(h * self.hop, w * self.hop) for h, w in codes]
-        target, weight = batch.signal[..., :height, :width], weight_of(made, counted)
+        target, weight = batch.signal[..., :height, :width], weight_of(made, codes, self.hop)
         return Reconstruction(self.loss(made, target, weight), made)
 
     @torch.no_grad()
@@ -184,12 +171,9 @@ class VQGANDecoder(Decoder):
         likeliest = torch.zeros_like(made).scatter_(1, made.argmax(1, keepdim=True), 1)
         return likeliest if mask is None else likeliest * F.interpolate(mask[:, None].float(), made.shape[2:])
 
-    def _of_each(self, vectors: Tensor, sizes: list[tuple[int, int]] | None) -> Tensor:
+    def _of_each(self, vectors: Tensor, sizes: Sizes | None) -> Tensor:
         """`forward`, of each row's valid vectors alone if their ``sizes`` (h, w) are given."""
-        if sizes is None or all(size == tuple(vectors.shape[2:]) for size in sizes):
-            return self(vectors)
-        whole = (vectors.shape[2] * self.hop, vectors.shape[3] * self.hop)
-        return one_by_one(self, vectors, sizes, whole, self.widths.colours)
+        return decode_each(self, vectors, sizes, hop=self.hop, channels=self.widths.colours)
 
 
 def _middle(channels: int, dropout: float) -> nn.Sequential:

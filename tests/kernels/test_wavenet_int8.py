@@ -13,7 +13,7 @@ from torch import Tensor
 from speechvq.errors import BadSetting
 from speechvq.kernels import native
 from speechvq.kernels.wavenet_cpu import NativeWaveNet
-from speechvq.kernels.wavenet_plain import Network, Past, decode
+from speechvq.kernels.wavenet_plain import Network, Past, Spoken, decode
 
 from .wavenet_random import beginning, random_net, spoken_to
 
@@ -34,6 +34,13 @@ def twin(net: Network) -> Network:
     taps = rounded(net.dilated.unflatten(1, (net.taps, -1))).flatten(1, 2)
     others = {name: rounded(getattr(net, name)) for name in ("residual", "skip", "post", "last")}
     return replace(net, dilated=taps, **others).to(torch.float64)
+
+
+def taught(net: Network, rows: int, conditions: Tensor, uniforms: Tensor, steps_NT: Tensor) -> Spoken:
+    """The first rows alone, each taught its steps."""
+    start, given = beginning(net, rows), (conditions[:rows], uniforms[:rows])
+    fast = NativeWaveNet(net, storage="int8")
+    return fast.decode(start, *given, forced_NT=steps_NT[:rows], logits=True)
 
 
 def assert_close(net: Network, rows: int, frames: int = 3, hop: int = 11) -> None:
@@ -99,13 +106,7 @@ def test_outputs_of_any_size_have_their_own_scale(kernel: str):
     exact = twin(net)
     wanted = decode(exact, beginning(exact, 5), conditions.double(), uniforms)
     for rows in (1, 5):
-        got = NativeWaveNet(net, storage="int8").decode(
-            beginning(net, rows),
-            conditions[:rows],
-            uniforms[:rows],
-            forced_NT=wanted.steps[:rows],
-            logits=True,
-        )
+        got = taught(net, rows, conditions, uniforms, wanted.steps)
         sides = zip(got.logits.unbind(2), wanted.logits[:rows].unbind(2), strict=True)
         for mine, its in sides:
             assert (mine - its).abs().max() <= 10 * TOLERANCE * its.abs().max()
@@ -130,13 +131,7 @@ def test_the_widest_sums_fit_and_wider_ones_are_refused(kernel: str):
     exact, uniforms = twin(most), torch.rand(5, 2, 1, dtype=torch.float64)
     wanted = decode(exact, beginning(exact, 5), conditions.double(), uniforms)
     for rows in (1, 5):
-        got = NativeWaveNet(most, storage="int8").decode(
-            beginning(most, rows),
-            conditions[:rows],
-            uniforms[:rows],
-            forced_NT=wanted.steps[:rows],
-            logits=True,
-        )
+        got = taught(most, rows, conditions, uniforms, wanted.steps)
         assert (got.logits - wanted.logits[:rows]).abs().max() <= TOLERANCE * wanted.logits.abs().max()
     with pytest.raises(
         BadSetting, match="int8 takes up to 65536 inputs of a matrix, not 65537; store float24"

@@ -37,7 +37,7 @@ def build_prior(
     Raises:
         UnknownName: a speaker that the codec does not know, and so could not speak for the prior.
         BadSetting: the data has no classes to tell, the prior is not told such a thing or would not listen,
-            or see `lend`.
+            its grid is smaller than that of the data's codes, or see `lend`.
     """
     values, quantizer = dict(spec), codec.quantizer
     for name, found in _found(codec, corpus).items():
@@ -65,6 +65,8 @@ def build_prior(
         codec=codec.fingerprint,
     )
     lend(prior, codec)
+    if isinstance(prior, ResidualPrior) and prior.grid and hasattr(corpus, "size"):
+        prior.net.positions(_grid(codec, corpus))  # said now, of pictures, which are all of one size
     return prior
 
 
@@ -101,14 +103,18 @@ def code_vectors(quantizer: Quantizer) -> Tensor | None:
 def _found(codec: Codec, corpus: Any) -> dict[str, Callable[[], Any]]:
     """What "auto" is, of each setting of a prior that may be so."""
     vectors, books = code_vectors(codec.quantizer), codec.quantizer.num_codebooks
-    room = importlib.import_module(f"speechvq.{codec.room}.coded")
     return {
         "speakers": lambda: [name for name in codec.decoder.speakers if name in corpus.speakers],
         "labels": lambda: _classes(corpus),
-        "grid": lambda: list(room.grid_of(corpus, codec)),
+        "grid": lambda: list(_grid(codec, corpus)),
         "channels": lambda: 0 if vectors is None else vectors.shape[2],
         "shared": lambda: books == 1 if vectors is None else len(vectors) == 1,
     }
+
+
+def _grid(codec: Codec, corpus: Any) -> tuple[int, ...]:
+    """That of the data's codes."""
+    return importlib.import_module(f"speechvq.{codec.room}.coded").grid_of(corpus, codec)
 
 
 def _classes(corpus: Any, name: str = "label") -> list[str]:

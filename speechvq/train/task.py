@@ -70,12 +70,32 @@ def open_task(settings: Settings) -> Task:
     if settings.init_from:
         facts["begins with"] = warm_start(codec, settings.init_from)
     objective = build_objective(settings.objective, codec)
+    _check_size(objective, codec, corpus)
     facts["objective"] = str(settings.objective.get("name", "codec"))
     train, valid = (
         corpus.split(name, hop=codec.encoder.hop, speakers=codec.decoder.speakers)
         for name in ("train", "valid")
     )
     return Task(objective, train, valid, board.media, codec.frame_rate, facts)
+
+
+def _check_size(objective: Objective, codec: Codec, corpus: Any) -> None:
+    """Raise `BadSetting` now if the encoder or the critic cannot see pictures of this size."""
+    size, critic = getattr(corpus, "size", None), getattr(objective, "critic", None)
+    if size is None:
+        return
+    most, whole = getattr(codec.encoder, "side", None), getattr(critic, "side", None)
+    said = f"pictures of {size[0]} x {size[1]} pixels"
+    if most is not None and max(size) > most:
+        raise BadSetting(
+            f"{said} are larger than the {most} a side that the encoder has positions of; give "
+            f"data.size={most}, or model.encoder.side={max(size)}"
+        )
+    if whole is not None and tuple(size) != (whole, whole):
+        raise BadSetting(
+            f"{said} do not fit the style critic, which judges whole pictures of {whole} x {whole}; give "
+            "objective.style.side, or objective.critic=patch"
+        )
 
 
 def room_data(settings: Settings) -> tuple[Any, Any]:

@@ -181,7 +181,8 @@ def test_a_run_is_judged_on_hard_codes(run, pictures, runs, capfd):
 
 
 def test_in_mixed_precision_the_codec_listens_in_full(run, runs):
-    folder = train(runs.having(run, runtime__steps=4, runtime__precision="bf16-mixed"))
+    mixed = {"runtime__precision": "bf16-mixed", "runtime__board_every": 4}  # what it draws included
+    folder = train(runs.having(run, runtime__steps=4, **mixed))
     whole = train(runs.having(run, runtime__steps=4, folder=run["folder"] + "2"))
     for name in ("soft/entropy_1", "soft/entropy_3", "prior/soft"):
         one, two = (runs.lines(one, "train")[-1][name] for one in (folder, whole))
@@ -212,6 +213,7 @@ def test_what_cannot_be_soft_is_said(run, runs, tmp_path):
     refused("pixelcnn cannot be taught soft labels", model__prior={"name": "pixelcnn", "size": "tiny"})
     told = {"edges": run["model"]["codec"]}
     refused("is not told edges", model__told=told)
+    refused(r"grid \(4, 4\) does not fit in the grid \(3, 4\)", model__prior__grid=[3, 4])
     gpt = {"name": "gpt", "size": "tiny"}
     soft = {"temperature": 0.5, "labels": False}
     refused("without the codes of edges", model={**run["model"], "prior": gpt, "told": told, "soft": soft})

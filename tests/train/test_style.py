@@ -8,6 +8,7 @@ from speechvq.errors import BadSetting
 from speechvq.losses.adversarial import critic_loss, maker_loss
 from speechvq.losses.gradient_penalty import steepness
 from speechvq.nets.style_critic import StyleCritic
+from speechvq.train import train
 from speechvq.train.critic import Adversary, CriticObjective, Style, build_objective
 
 SPEC = {"name": "critic", "critic": "style", "width": 4, "features": 0, "kind": "logistic", "weight": 0.1}
@@ -92,3 +93,16 @@ def test_bad_settings_are_sentences():
             Style(**values)
     with pytest.raises(BadSetting, match="window"):
         Adversary(critic="style", window=100)
+
+
+def test_pictures_of_another_size_are_refused_before_anything_is_written(config, pictures, runs, tmp_path):
+    both = {"name": "vit", "size": {"blocks": 1, "heads": 2, "width": 8, "hidden": 16}, "side": 8}
+    model = {"encoder": both | {"patch": 4}, "decoder": both | {"hop": 4, "loss": {"features": 0.0}}}
+    of_pictures = runs.having(config, room="image", rate=1, data={"root": str(pictures)}, model=model)
+    with pytest.raises(BadSetting, match=r"16 x 16 pixels are larger than the 8 a side .* data\.size=8"):
+        train(of_pictures)
+    vqvae = {"name": "vqvae", "size": "tiny"}
+    model = {"encoder": vqvae | {"dim": 8}, "decoder": vqvae}
+    with pytest.raises(BadSetting, match="16 x 16 pixels do not fit the style critic"):
+        train(runs.having(of_pictures, model=model, objective=SPEC | {"style": {"side": 32}}))
+    assert not (tmp_path / "run").exists()

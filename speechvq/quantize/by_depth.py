@@ -63,9 +63,11 @@ def walk_by_depth(
 @torch.no_grad()
 def _learn(codebook: Codebook, counts_K: Tensor, sums_KD: Tensor, brought_ND: Tensor) -> Tensor:
     """One depth's update; how many codes it began anew."""
-    codebook.learn(counts_K, sums_KD)
     brought_ND = workers.gather(brought_ND)
-    if not codebook.revives or not len(brought_ND):
+    if not len(brought_ND):
+        return counts_K.new_zeros(())  # counts that are still 0 would make no codes
+    codebook.learn(counts_K, sums_KD)
+    if not codebook.revives:
         return counts_K.new_zeros(())
     dead_K = codebook.counts < LEAST
     drawn_KD = _draw(brought_ND, len(counts_K))

@@ -154,3 +154,12 @@ def test_the_published_rule_looks_far_better_in_training_than_it_is(trained):
 def test_bad_settings_are_sentences(settings, sentence):
     with pytest.raises(BadSetting, match=sentence):
         ResidualQuantizer(DIM, 8, DEPTH, **settings)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_first_batch_without_a_valid_vector_changes_nothing(shared):
+    quantizer = ResidualQuantizer(4, 16, 3, shared=shared, order="by-depth", start=Start(by="normal")).train()
+    before = {name: value.clone() for name, value in quantizer.state_dict().items()}
+    quantizer(torch.randn(2, 4, 5), torch.zeros(2, 5, dtype=torch.bool))
+    for name, value in quantizer.state_dict().items():
+        assert torch.equal(value, before[name]), name

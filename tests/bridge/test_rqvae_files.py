@@ -10,6 +10,8 @@ from speechvq.bridge.rqvae_export import export_rqvae
 from speechvq.cli import main
 from speechvq.codec import Codec, Codes
 from speechvq.errors import BadCheckpoint, BadSetting
+from speechvq.image.data import in_range
+from speechvq.image.files import read_picture
 from speechvq.prior import Prior
 from speechvq.prior.residual import ResidualPrior
 from speechvq.prior.transformer import TransformerPrior
@@ -51,6 +53,28 @@ def test_a_transformer_there_and_back(desk: Path, capsys: pytest.CaptureFixture[
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
     again = load("out/model.pt", kind="rqvae", codec="codec")
     assert again.spec == prior.spec
+
+
+def test_pictures_are_made_up_from_published_files(desk: Path) -> None:
+    """Two files in, one picture out: at temperature 0 that of the likeliest code, one after the other."""
+    assert main(["import", "rqvae", "net/model.pt", "prior", "--codec", "codec"]) == 0
+    asked = ["generate", "prior", "--codec", "codec", "--label", "3"]
+    assert main([*asked, "--out", "made.png", "--temperature", "0"]) == 0
+    prior, codec = Prior.from_pretrained("prior"), Codec.from_pretrained("codec")
+    assert isinstance(prior, ResidualPrior)
+    codes, told = torch.zeros(1, 3, 2, 2, dtype=torch.int64), {"label": torch.tensor([3])}
+    with torch.no_grad():
+        for place in range(4):
+            for book in range(3):
+                at = (0, book, place // 2, place % 2)
+                codes[at] = prior.logits(Codes(codes), told)[at].argmax()
+        wanted = codec.decode(Codes(codes))
+    found = in_range(torch.from_numpy(read_picture(Path("made.png"), channels=3).copy()))
+    assert (found - wanted[0]).abs().max() <= 1.01 / 255
+    several = ["--top-k", "9,5,2", "--top-p", "0.92", "--sheet", "--count", "5"]
+    assert main([*asked, "--out", "drawn.png", *several]) == 0
+    assert main([*asked, "--out", "no.png", "--top-k", "9,5"]) == 2
+    assert not Path("no.png").exists()
 
 
 def test_averaged_weights_are_those_of_their_part(desk: Path) -> None:

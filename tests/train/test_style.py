@@ -106,3 +106,16 @@ def test_pictures_of_another_size_are_refused_before_anything_is_written(config,
     with pytest.raises(BadSetting, match="16 x 16 pixels do not fit the style critic"):
         train(runs.having(of_pictures, model=model, objective=SPEC | {"style": {"side": 32}}))
     assert not (tmp_path / "run").exists()
+
+
+def test_resumed_between_two_penalties_it_is_the_same(config, pictures, runs):
+    both = {"name": "vit", "size": {"blocks": 1, "heads": 2, "width": 8, "hidden": 16}, "side": 16}
+    model = {"encoder": both | {"patch": 4}, "decoder": both | {"hop": 4, "loss": {"features": 0.0}}}
+    spec = SPEC | {"style": {"every": 5, "gamma": 1.0}}
+    one = runs.having(config, room="image", rate=1, data={"root": str(pictures)}, model=model, objective=spec)
+    folder, two = train(one), runs.having(one, folder=one["folder"] + "2", runtime__max_minutes=0.0005)
+    train(two)
+    assert runs.state(two["folder"])["step"] < 12
+    train(runs.having(two, resume=True, runtime__max_minutes=None))
+    runs.same(runs.state(folder), runs.state(two["folder"]))
+    assert any("critic/r1" in line for line in runs.lines(folder, "train"))

@@ -29,7 +29,7 @@ class Start:
     scale: float | None = None
     """Deviation of "normal" (1 if None) or bound of "uniform" (1 / codebook_size if None)."""
     per_code: int = 10
-    """Vectors per code that "kmeans" collects; until then it is fitted anew at each batch."""
+    """Vectors per code that "kmeans" collects; until then it is fitted anew as often as they have doubled."""
     iterations: int = 10
     """Lloyd iterations of "kmeans"."""
 
@@ -79,7 +79,11 @@ class Pool(nn.Module):
 
     @torch.no_grad()
     def add(self, x_ND: Tensor, valid_N: Tensor | None) -> Tensor:
-        """Add this batch and return all vectors so far (n, D), the same on every worker."""
+        """Add this batch; all vectors so far (n, D), the same on every worker, or none (0, D) for now.
+
+        There are none while fewer than a power of two more were seen than the last time: to fit many codes
+        at every small batch would take most of the time of training.
+        """
         usable_N = x_ND.isfinite().all(1)
         usable_N = usable_N if valid_N is None else usable_N & valid_N
         found = torch.cat([self.vectors, workers.gather(x_ND.detach()[usable_N])])
@@ -87,9 +91,10 @@ class Pool(nn.Module):
             self.pending = False
             self.started.fill_(True)
             self.vectors = found[:0].clone()
-        else:
-            self.vectors = found
-        return found
+            return found
+        doubled = len(found).bit_length() > len(self.vectors).bit_length()
+        self.vectors = found
+        return found if doubled else found[:0]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Pool":
         return super()._apply(never_half(fn), recurse)

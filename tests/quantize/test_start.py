@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from speechvq.quantize import ResidualQuantizer, Start, VectorQuantizer
+from speechvq.quantize import Learning, ResidualQuantizer, Start, VectorQuantizer
 from speechvq.quantize.start import drawn, fit, kmeans, seeded
 
 
@@ -104,6 +104,19 @@ def test_collects_over_the_first_batches():
     again = VectorQuantizer(4, 8, start=Start(by="kmeans"))
     again.load_state_dict(quantizer.state_dict())
     assert not again.pool.pending
+
+
+def test_kmeans_is_fitted_anew_when_the_vectors_have_doubled_and_with_all():
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(4, 8, start=Start(by="kmeans", per_code=25), learning=Learning(by="frozen"))
+    fitted, seen = [], 0
+    while quantizer.pool.pending:
+        before = quantizer.codebook.vectors.clone()
+        quantizer(torch.randn(1, 4, 10))
+        seen += 10
+        if not torch.equal(before, quantizer.codebook.vectors):
+            fitted.append(seen)
+    assert fitted == [10, 20, 40, 70, 130, 200]
 
 
 def test_a_data_start_takes_vectors_of_the_batch():

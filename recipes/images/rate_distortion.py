@@ -64,7 +64,10 @@ def plot(rows: list[dict[str, float]], path: Path) -> None:
         for row, a, b in zip(chosen, x, y, strict=True):
             text = f"{row['depth']:.0f}" if row["codes"] == least else f"{row['codes']:.0f}"
             axes.annotate(text, (a, b), xytext=(4, 5), textcoords="offset points", fontsize=8)
-    axes.set(xlabel="bits per picture", ylabel="mean squared error (bytes)", xscale="log", yscale="log")
+    axes.set(xlabel="bits per picture", ylabel="mean squared error (bytes)", xscale="log")
+    bits = sorted({row["bits"] for row in rows})
+    axes.set_xticks(bits, [f"{b:.0f}" for b in bits], fontsize=8)
+    axes.minorticks_off()
     axes.legend(frameon=False)
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)

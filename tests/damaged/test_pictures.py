@@ -147,7 +147,10 @@ BAD: dict[str, tuple[str, str]] = {
     "score-conversion": ("score conversion good.jsonl --out out --codec rgb", "of room image"),
     "score-units": ("score units rgb good.jsonl --out out", "codec of speech"),
     "score-prior-codes": ("score prior prior codes.jsonl --out out --codec rgb", "codes of sound"),
-    "score-prior-sounds": ("score prior prior good.jsonl --out out --codec rgb", "codec of speech"),
+    "score-prior-sounds": (
+        "score prior prior good.jsonl --out out --codec rgb",
+        "this codec is of room image",
+    ),
     "demo": ("demo --codec rgb --out out", "of room image"),
     "prepare-none": ("prepare pictures none --out out", "no folder none"),
     "prepare-empty": ("prepare pictures hollow --out out", "hollow has no pictures"),

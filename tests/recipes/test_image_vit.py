@@ -2,8 +2,6 @@
 
 import importlib
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -19,18 +17,12 @@ from speechvq.prior.gpt_settings import Reading
 from speechvq.store.arrays import Kind, write_arrays
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "images"
-NAMES = ("vit", "fashion", "vizdoom", "guessers", "fashion_baseline", "baselines", "results")
 
 
 @pytest.fixture
-def recipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The script, with its neighbours; afterwards none of them is left, for other recipes have such names."""
+def recipe(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(RECIPE))
-    kept = {name: sys.modules.pop(name) for name in NAMES if name in sys.modules}
-    yield importlib.import_module("vit")
-    for name in NAMES:
-        sys.modules.pop(name, None)
-    sys.modules.update(kept)
+    return importlib.import_module("vit")
 
 
 @pytest.fixture

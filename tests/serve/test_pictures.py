@@ -137,7 +137,10 @@ def test_codes_of_pictures_are_not_scored_as_sound(workdir: Path, codecs, capsys
     shutil.copy("a.svq", "b.svq")
     mark = Codec.from_pretrained(codecs[3]).fingerprint
     PRIORS["pixelcnn"](16, size="tiny", codec=mark).save_pretrained("prior")
-    for suffix, said in ((".svq", "does not hold 1 rows of codes of sound"), (".png", "codec of speech")):
+    for suffix, said in (
+        (".svq", "does not hold 1 rows of codes of sound"),
+        (".png", "this codec is of room image"),
+    ):
         entries = [
             Entry(f"{name}{suffix}", 0.0, 1.0, "x", name, split)
             for name, split in (("a", "train"), ("b", "test"))

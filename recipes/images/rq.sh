@@ -17,23 +17,15 @@ if [ ! -d "$beside/free/prior" ]; then
   exit 1
 fi
 
-once() { # NAME STEPS SETTINGS...: a run of so many steps that is finished is not begun again
-  local folder="$runs/$1" count
-  count=$(python -c "print(max(2, round($2 * ${TIMES:-1})))")
-  shift 2
-  [ "$(cat "$folder.done" 2>/dev/null)" = "$count" ] && return
-  speechvq train folder="$folder" runtime.steps="$count" data.root="$data" resume=true runtime.accelerator=auto runtime.ema=0.99 \
-    runtime.precision=bf16-mixed runtime.valid_every=500 runtime.valid_batches=8 runtime.save_every=200 "$@" ${MORE:-}
-  echo "$count" >"$folder.done"
-}
+. "$here/once.sh"
 
 # All but the networks' last level and the quantizer is as in vizdoom.sh.
-codec=(experiment=image_vqgan quantizer=residual_shared quantizer.codebook_size=512 runtime.batch_size=8
+codec=(data.root="$data" experiment=image_vqgan quantizer=residual_shared quantizer.codebook_size=512 runtime.batch_size=8
   model.encoder.size="$size" model.decoder.size="$size")
 once warm 1000 "${codec[@]}" "~objective" "+objective={name: codec}"
 once critic 600 "${codec[@]}" init_from="$runs/warm/codec" optimiser.warmup=50 \
   objective.start_step=0 objective.width=32 objective.weight=0.25
-told=(experiment=image_rq model.codec="$runs/critic/codec" model.prior.size="$prior" runtime.batch_size=16
+told=(data.root="$data" experiment=image_rq model.codec="$runs/critic/codec" model.prior.size="$prior" runtime.batch_size=16
   optimiser.lr=1e-3)
 once soft 900 "${told[@]}" model.soft.temperature="$soft" & # one on each core
 second=$!

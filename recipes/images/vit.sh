@@ -14,15 +14,7 @@ game=data/vizdoom clothes=data/fashion_mnist
 out=${OUT:-outputs/images/vit} runs=${RUNS:-runs/vit} size=${SIZE:-tiny}
 mkdir -p "$out" "$runs"
 
-once() { # NAME STEPS SETTINGS...: a run of so many steps that is finished is not begun again
-  local folder="$runs/$1" count
-  count=$(python -c "print(max(2, round($2 * ${TIMES:-1})))")
-  shift 2
-  [ "$(cat "$folder.done" 2>/dev/null)" = "$count" ] && return
-  speechvq train folder="$folder" runtime.steps="$count" resume=true runtime.accelerator=auto runtime.ema=0.99 \
-    runtime.precision=bf16-mixed runtime.valid_every=500 runtime.valid_batches=8 runtime.save_every=200 "$@" ${MORE:-}
-  echo "$count" >"$folder.done"
-}
+. "$here/once.sh"
 
 [ -f "$game/arrays.json" ] || speechvq prepare vizdoom --frames 10000 --size 64 --out "$game"
 [ -f "$clothes/arrays.json" ] || speechvq prepare fashion_mnist --out "$clothes"

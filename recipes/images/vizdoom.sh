@@ -7,28 +7,18 @@ here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
 [ ! -d .venv ] || export PATH="$PWD/.venv/bin:$PATH"
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # on a CPU with little else to do, the number of cores
-data=data/vizdoom out=${OUT:-outputs/images/vizdoom} runs=${RUNS:-runs/vizdoom} times=${TIMES:-1}
+data=data/vizdoom out=${OUT:-outputs/images/vizdoom} runs=${RUNS:-runs/vizdoom}
 size=${SIZE:-tiny} prior=${PRIOR:-tiny}
 mkdir -p "$out" "$runs"
-steps() { python -c "print(max(2, round($1 * $times)))"; }
-
-once() { # NAME STEPS SETTINGS...: a run of so many steps that is finished is not begun again
-  local name=$1 count folder="$runs/$1"
-  count=$(steps "$2")
-  shift 2
-  [ "$(cat "$folder.done" 2>/dev/null)" = "$count" ] && return
-  speechvq train folder="$folder" runtime.steps="$count" data.root="$data" resume=true runtime.accelerator=auto runtime.ema=0.99 \
-    runtime.precision=bf16-mixed runtime.valid_every=500 runtime.valid_batches=8 runtime.save_every=200 "$@" ${MORE:-}
-  echo "$count" >"$runs/$name.done"
-}
+. "$here/once.sh"
 
 [ -f "$data/arrays.json" ] || speechvq prepare vizdoom --frames 10000 --size 64 --out "$data"
 
-vqgan=(experiment=image_vqgan model.encoder.size="$size" model.decoder.size="$size" quantizer.codebook_size=512
+vqgan=(data.root="$data" experiment=image_vqgan model.encoder.size="$size" model.decoder.size="$size" quantizer.codebook_size=512
   runtime.batch_size=8)
 alone=("~objective" "+objective={name: codec}")
-maps=(data.size=64 model.encoder.size=tiny model.decoder.size=tiny quantizer.codebook_size=128 runtime.batch_size=8)
-gpt=(experiment=image_gpt model.codec="$runs/critic/codec" model.prior.size="$prior"
+maps=(data.root="$data" data.size=64 model.encoder.size=tiny model.decoder.size=tiny quantizer.codebook_size=128 runtime.batch_size=8)
+gpt=(data.root="$data" experiment=image_gpt model.codec="$runs/critic/codec" model.prior.size="$prior"
   runtime.batch_size=16 optimiser.lr=1e-3)
 
 codecs_of_maps() {

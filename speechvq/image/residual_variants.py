@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from speechvq.errors import UnknownName
-from speechvq.image.variants import Game
+from speechvq.image.variants import Game, networks
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,7 @@ class ResidualVariant:
         if order != "pooled":
             quantizer["order"] = order
         loss = {"error": "squared", "perceptual": perceptual or {"network": "lpips"}}
-        return {
-            "room": "image",
-            "rate": 1,
-            "encoder": {"name": "vqgan", "size": self.size},
-            "quantizer": quantizer,
-            "decoder": {"name": "vqgan", "size": self.size, "loss": loss},
-        }
+        return networks(self.size, quantizer, loss)
 
 
 IMAGENET = ResidualVariant(Schedule(epochs=10, warmup=0.5))

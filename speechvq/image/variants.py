@@ -53,13 +53,18 @@ class Variant:
         loss: dict[str, Any] = {"kind": self.kind}
         if self.kind == "picture":
             loss["perceptual"] = perceptual or {"network": "lpips"}
-        return {
-            "room": "image",
-            "rate": 1,
-            "encoder": {"name": "vqgan", "size": self.size},
-            "quantizer": quantizer,
-            "decoder": {"name": "vqgan", "size": self.size, "loss": loss},
-        }
+        return networks(self.size, quantizer, loss)
+
+
+def networks(size: str, quantizer: dict[str, Any], loss: dict[str, Any]) -> dict[str, Any]:
+    """What `Codec.build` takes: VQGAN's networks of a size, around a quantizer."""
+    return {
+        "room": "image",
+        "rate": 1,
+        "encoder": {"name": "vqgan", "size": size},
+        "quantizer": quantizer,
+        "decoder": {"name": "vqgan", "size": size, "loss": loss},
+    }
 
 
 VARIANTS = {

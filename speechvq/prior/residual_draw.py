@@ -80,6 +80,6 @@ def _passed(chances_RQ: np.ndarray, share_R: np.ndarray) -> np.ndarray:
     wanted_R = np.minimum(share_R, 1 - 2**-40) * upto[:, -1]
     block_R = (upto <= wanted_R[:, None]).sum(1)
     within = blocks[rows, block_R].cumsum(1, dtype=np.float64)
-    # By rounding a block may seem to end before what is sought in it: then its last chance is meant.
-    left_R = np.minimum(wanted_R - (upto - sums)[rows, block_R], within[:, -1] * (1 - 2**-40))
+    # By rounding what is sought may seem to lie outside its block: its first or last chance is meant.
+    left_R = (wanted_R - (upto - sums)[rows, block_R]).clip(0, within[:, -1] * (1 - 2**-40))
     return block_R * BLOCK + (within <= left_R[:, None]).sum(1)

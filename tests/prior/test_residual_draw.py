@@ -1,5 +1,6 @@
 """Draws among many categories, beside those that sort them."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -66,3 +67,14 @@ def test_few_are_drawn_from_as_everywhere(monkeypatch: pytest.MonkeyPatch):
     for sampling in WAYS:
         assert torch.equal(draw(logits, sampling, uniforms), sample(logits, sampling, uniforms))
     assert draw(torch.zeros(0, 9), Sampling(), torch.zeros(0, dtype=torch.float64)).shape == (0,)
+
+
+def test_what_has_no_chance_is_not_drawn_where_sums_are_rounded():
+    """(1e-12 + 1) - 1 is more than 1e-12: what lies between seems to be before its block."""
+    chances = np.zeros((1, 2 * residual_draw.BLOCK), dtype=np.float32)
+    chances[0, 3], chances[0, residual_draw.BLOCK + 5] = 1e-12, 1
+    small, whole = np.float64(chances[0, 3]), np.float64(chances[0, 3]) + 1
+    assert whole - 1 > small
+    for share in np.linspace(small, whole - 1, 9) / whole:
+        drawn = residual_draw._passed(chances, np.array([share]))[0]
+        assert chances[0, drawn] > 0

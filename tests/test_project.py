@@ -6,9 +6,12 @@ Each test lists every offender, so one run shows all there is to do.
 import ast
 import re
 import subprocess
+import sys
+import sysconfig
 import tomllib
 from collections.abc import Iterator
 from functools import cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
@@ -134,6 +137,16 @@ def test_every_argument_is_annotated():
 
 def test_there_are_no_drawers():
     assert not [place(p) for p in tracked() if p.suffix == ".py" and p.stem.lower() in DRAWERS]
+
+
+def test_no_script_has_the_name_of_an_installed_package():
+    """Scripts import neighbours by name: one called like a package is it, or hides it, by luck of order."""
+    rooms = [ROOT / "recipes", ROOT / "benchmarks"]
+    scripts = [p for p in tracked() if p.suffix == ".py" and any(p.is_relative_to(room) for room in rooms)]
+    places = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    taken = [p for p in scripts if p.stem in sys.stdlib_module_names or PathFinder.find_spec(p.stem, places)]
+    assert scripts
+    assert not [place(p) for p in taken]
 
 
 def test_the_library_does_not_print():

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 from fashion import keep
+from game import FRAMES, TOGETHER, frames
 from torch import Tensor
 from tqdm import tqdm
-from vizdoom import FRAMES, TOGETHER, frames
 
 from speechvq.codec import Codec, Codes
 from speechvq.image.data import open_corpus

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 from fashion import batches, keep
+from game import steps
 from torch import Tensor
 from tqdm import tqdm
-from vizdoom import steps
 
 from speechvq.codec import Codec
 from speechvq.image.data import PictureData, open_corpus

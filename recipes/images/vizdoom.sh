@@ -45,6 +45,6 @@ once free 900 "${gpt[@]}"
 once from_classes 600 "${gpt[@]}" model.told.segmentation="$runs/classes/codec"
 wait "$beside"
 
-python "$here/vizdoom.py" "$runs" "$data" "$out"
+python "$here/game.py" "$runs" "$data" "$out"
 # Of a trial, nothing is taken.
 [ "$out" != outputs/images/vizdoom ] || python "$here/results.py" "$out/figures.json" "$here/results.md"

@@ -1,6 +1,6 @@
 """What VQGAN and its transformers are worth on frames of a game, in figures and on sheets.
 
-    python vizdoom.py runs/vizdoom data/vizdoom outputs/images/vizdoom
+    python game.py runs/vizdoom data/vizdoom outputs/images/vizdoom
 
 Reconstructions of held-out frames with and without a critic: Frechet distance of EfficientNet-Lite features
 (not comparable with an Inception FID), PSNR, SSIM, the perceptual distance of training. Frames that were told

@@ -56,6 +56,9 @@ class Prior(nn.Module, ABC):
     ) -> Codes:
         """New codes (count, K, *grid), without gradient; equal seeds give equal codes.
 
+        Whatever the autocast it is in full precision, so that it writes the same in the midst of training in
+        mixed precision; `nats` is not.
+
         Args:
             grid: places of the whole.
             condition: with ``count`` rows, or one for all.

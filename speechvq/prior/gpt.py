@@ -28,7 +28,7 @@ from speechvq.prior.base import PRIORS, Prior
 from speechvq.prior.conditions import Conditions, Given
 from speechvq.prior.gpt_settings import SIZES, Reading
 from speechvq.prior.orders import placed
-from speechvq.prior.row import given_tokens, row_nats, write_row
+from speechvq.prior.row import given_tokens, row_nats, write_row, writing
 from speechvq.prior.sampling import Steering
 from speechvq.prior.tokens import Alphabet
 from speechvq.prior.windows import SlidingReader, Windows
@@ -136,7 +136,7 @@ class GPTPrior(Prior):
             raise BadSetting(f"in the order {self.reading.order} no codes are first; leave the prefix out")
         windows = self.reading.windows(tuple(grid))
         given = given_tokens(self.alphabet, prefix, windows.grid, count, device=device)
-        with evaluating(self):
+        with writing(self):
             parts = self.conditions.read(condition, windows.grid, count, device)
             reader = _Reader(self, parts, windows, guided=guided)
             reader = SlidingReader(reader.begin, windows, num_codebooks=self.num_codebooks)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from speechvq.codec import Codes, evaluating
+from speechvq.codec import Codes
 from speechvq.errors import BadCodes, BadSetting
 from speechvq.losses.likelihood import categorical_nll
 from speechvq.nets.pixelcnn import PixelCNN, Stacks
@@ -25,7 +25,7 @@ from speechvq.nets.pixelcnn_step import State, Steps
 from speechvq.nets.sampling import Sampling
 from speechvq.prior.base import PRIORS, Prior
 from speechvq.prior.labels import Names
-from speechvq.prior.row import given_tokens, write_row
+from speechvq.prior.row import given_tokens, write_row, writing
 from speechvq.prior.sampling import Steering
 from speechvq.prior.tokens import Alphabet
 from speechvq.table import preset
@@ -110,7 +110,7 @@ class PixelCNNPrior(Prior):
         """See `Prior.generate`; the grid is (H, W), a prefix its first rows."""
         _check(grid)
         given = given_tokens(self.alphabet, prefix, grid, count, device=self.enter.weight.device)
-        with evaluating(self):
+        with writing(self):
             conditions = self._conditions(condition, count, guided=steering.guidance != 1)
             reader = _Reader(self, conditions, columns=grid[1])
             return write_row(reader, self.alphabet, grid, sampling, steering=steering, given=given)

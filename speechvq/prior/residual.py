@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from speechvq.codec import Codes, evaluating
+from speechvq.codec import Codes
 from speechvq.errors import BadSetting
 from speechvq.nets.sampling import Sampling
 from speechvq.prior.base import PRIORS, Prior
@@ -28,7 +28,7 @@ from speechvq.prior.residual_loss import Shares, costs, mean_cost
 from speechvq.prior.residual_net import ResidualNet, Telling
 from speechvq.prior.residual_settings import SIZES, Sizes, Told
 from speechvq.prior.residual_step import write
-from speechvq.prior.row import given_tokens
+from speechvq.prior.row import given_tokens, writing
 from speechvq.prior.sampling import Steering
 from speechvq.prior.tokens import Alphabet
 from speechvq.quantize.soft import SoftTargets
@@ -173,8 +173,7 @@ class ResidualPrior(Prior):
         device = self.leave.weight.device
         given = given_tokens(self.alphabet, prefix, grid, count, device=device)
         given = self.alphabet.numbers(given).unflatten(1, (-1, self.num_codebooks))
-        # Weights are laid out, and codes summed up, as they are: in the midst of mixed precision as well.
-        with evaluating(self), torch.autocast(device.type, enabled=False):
+        with writing(self):
             told = self._tell(condition, count, guided=steering.guidance != 1)
             return Codes(write(self, told, grid, each, steering=steering, given_BPK=given))
 

@@ -6,13 +6,14 @@ without its condition, for guidance.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from speechvq.codec import Codes
+from speechvq.codec import Codes, evaluating
 from speechvq.errors import BadCodes
 from speechvq.losses.likelihood import categorical_nll
 from speechvq.nets.sampling import Sampling, Uniforms, sample
@@ -48,6 +49,16 @@ def row_nats(alphabet: Alphabet, codes: Codes, logits: Callable[[Tensor], Tensor
     return nats.unflatten(1, (-1, alphabet.num_codebooks)).transpose(1, 2).reshape(codes.indices.shape)
 
 
+@contextmanager
+def writing(prior: nn.Module) -> Iterator[None]:
+    """Evaluation mode and full precision inside: for the whole of `Prior.generate`, what is told included.
+
+    Weights that are laid out for single steps do not follow mixed precision, so nothing beside them may.
+    """
+    with evaluating(prior), torch.autocast(next(prior.parameters()).device.type, enabled=False):
+        yield
+
+
 def write_row(
     reader: Reader,
     alphabet: Alphabet,
@@ -78,9 +89,8 @@ def write_row(
     said = row.new_zeros(count, length)  # the same as numbers of codes
     said[:, :begun] = alphabet.numbers(given)
     unread = row[:, : begun + 1]
-    # In inference mode a call costs less; what is handed out was made outside of it. Weights that are laid
-    # out for single steps are of full precision, and so is all that meets them, in mixed precision as well.
-    with torch.inference_mode(), torch.autocast(given.device.type, enabled=False):
+    # In inference mode a call costs less; what is handed out was made outside of it.
+    with torch.inference_mode():
         for place in range(begun, length):
             book = place % depth
             if steering.guidance == 1:

@@ -9,13 +9,13 @@ import math
 import torch
 from torch import Tensor, nn
 
-from speechvq.codec import Codes, evaluating
+from speechvq.codec import Codes
 from speechvq.errors import BadSetting
 from speechvq.nets.sampling import Sampling
 from speechvq.nets.transformer import Depth, Transformer
 from speechvq.nets.transformer_step import Steps
 from speechvq.prior.base import PRIORS, Prior
-from speechvq.prior.row import given_tokens, row_nats, write_row
+from speechvq.prior.row import given_tokens, row_nats, write_row, writing
 from speechvq.prior.sampling import Steering
 from speechvq.prior.speaker import Speakers
 from speechvq.prior.tokens import Alphabet
@@ -91,7 +91,7 @@ class TransformerPrior(Prior):
     ) -> Codes:
         """See `Prior.generate`."""
         given = given_tokens(self.alphabet, prefix, grid, count, device=self.enter.weight.device)
-        with evaluating(self):
+        with writing(self):
             voice = self._voice(condition, count, guided=steering.guidance != 1)
             reader = _Reader(self, voice, places=self.num_codebooks * math.prod(grid))
             return write_row(reader, self.alphabet, grid, sampling, steering=steering, given=given)

@@ -7,12 +7,12 @@ the code that it is asked for is of.
 import torch
 from torch import Tensor, nn
 
-from speechvq.codec import Codes, evaluating
+from speechvq.codec import Codes
 from speechvq.errors import BadSetting
 from speechvq.nets.sampling import Sampling
 from speechvq.nets.wavenet import Incremental, Stack, State, WaveNet
 from speechvq.prior.base import PRIORS, Prior
-from speechvq.prior.row import given_tokens, row_nats, write_row
+from speechvq.prior.row import given_tokens, row_nats, write_row, writing
 from speechvq.prior.sampling import Steering
 from speechvq.prior.speaker import Speakers
 from speechvq.prior.tokens import Alphabet
@@ -86,7 +86,7 @@ class WaveNetPrior(Prior):
     ) -> Codes:
         """See `Prior.generate`; the grid is (T,)."""
         given = given_tokens(self.alphabet, prefix, grid, count, device=self.enter.weight.device)
-        with evaluating(self):
+        with writing(self):
             reader = _Reader(self, self._conditions(condition, count, guided=steering.guidance != 1))
             return write_row(reader, self.alphabet, grid, sampling, steering=steering, given=given)
 

@@ -30,6 +30,15 @@ def made(depth: int = 1, *, given: tuple = TOLD, size: Depth = SIZE, **reading) 
     return net
 
 
+@DEPTHS
+def test_in_mixed_precision_it_writes_the_same(depth: int):
+    net, one = made(depth), {name: rows[:1] for name, rows in ASKED.items()}
+    asked = {"condition": one, "steering": Steering(1.7), "count": 300}
+    wanted = net.generate((3, 4), **asked).indices
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(net.generate((3, 4), **asked).indices, wanted)
+
+
 def slowly(net: GPTPrior, told: Tensor, letters: Tensor) -> Tensor:
     """Logits (B, Q) of the code after the tokens ``told`` (B, m) and ``letters`` (B, n), without a cache."""
     row = torch.cat([told, letters], dim=1)

@@ -176,6 +176,17 @@ def test_what_the_cache_says_is_what_the_whole_network_says(depth: int, grid: tu
 
 
 @DEPTHS
+@pytest.mark.parametrize("steering", [Steering(), Steering(1.7)])
+def test_in_mixed_precision_it_writes_the_same(depth: int, steering: Steering):
+    """What it is told included, on which many draws depend."""
+    net = prior(depth, labels=NAMES, label_dropout=0.5)
+    asked = {"condition": {"label": torch.tensor([1])}, "steering": steering, "count": 300}
+    wanted = net.generate((3, 5), **asked).indices
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(net.generate((3, 5), **asked).indices, wanted)
+
+
+@DEPTHS
 @pytest.mark.parametrize("steering", [Steering(), Steering(1.7, max_run=2)])
 def test_rows_that_are_given_are_gone_on_from(depth: int, steering: Steering):
     net = prior(depth, labels=NAMES, label_dropout=0.1)

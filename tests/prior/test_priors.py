@@ -41,7 +41,8 @@ def test_costs_are_those_of_the_logits(prior, logits, depth: int):
 
 @DEPTHS
 def test_in_mixed_precision_it_writes_the_same(prior, depth: int):
-    net, asked = prior(depth, speakers=NAMES), {"condition": {"speaker": torch.tensor([1])}, "count": 3}
+    """What it is told included, on which many draws depend."""
+    net, asked = prior(depth, speakers=NAMES), {"condition": {"speaker": torch.tensor([1])}, "count": 300}
     wanted = net.generate((9,), **asked).indices
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(net.generate((9,), **asked).indices, wanted)

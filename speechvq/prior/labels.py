@@ -5,6 +5,8 @@ training also knows what is likely without the condition, and the two can be wei
 when codes are drawn.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -75,3 +77,19 @@ class Names(nn.Module):
                 )
             rows = torch.cat([rows, torch.full_like(rows, len(self.names))])
         return self.table(rows)
+
+
+def named(
+    tables: Iterable[Names | None], condition: dict[str, Tensor] | None, count: int, *, guided: bool = False
+) -> Tensor | None:
+    """What all ``tables`` of a prior say together, the sum of their vectors; None if it has no table.
+
+    The rest is as of `Names.forward`.
+
+    Raises:
+        BadSetting: see there; or a prior without tables is to be guided.
+    """
+    found = [table(condition, count, guided=guided) for table in tables if table is not None]
+    if guided and not found:
+        raise BadSetting("this prior knows no labels and no speakers, so there is nothing to guide it to")
+    return torch.stack(found).sum(0) if found else None

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechvq.codec import Codes
-from speechvq.errors import BadCodes, BadSetting
+from speechvq.errors import BadCodes
 from speechvq.losses.likelihood import categorical_nll
 from speechvq.nets.pixelcnn import PixelCNN, Stacks
 from speechvq.nets.pixelcnn_step import State, Steps
 from speechvq.nets.sampling import Sampling
 from speechvq.prior.base import PRIORS, Prior
-from speechvq.prior.labels import Names
+from speechvq.prior.labels import Names, named
 from speechvq.prior.row import given_tokens, write_row, writing
 from speechvq.prior.sampling import Steering
 from speechvq.prior.tokens import Alphabet
@@ -107,7 +107,11 @@ class PixelCNNPrior(Prior):
         prefix: Codes | None = None,
         count: int = 1,
     ) -> Codes:
-        """See `Prior.generate`; the grid is (H, W), a prefix its first rows."""
+        """See `Prior.generate`; the grid is (H, W), a prefix its first rows.
+
+        Of weights in 16 bits other codes may be drawn than `nats` would have it, though no worse ones: that
+        rounds its sums over layers layer by layer, and what is remembered here is summed up first.
+        """
         _check(grid)
         given = given_tokens(self.alphabet, prefix, grid, count, device=self.enter.weight.device)
         with writing(self):
@@ -128,11 +132,7 @@ class PixelCNNPrior(Prior):
 
     def _conditions(self, condition: dict[str, Tensor] | None, count: int, *, guided: bool = False) -> Tensor:
         """What the gates add for the label and the speaker, (1 or B, layers, 2, 2 width)."""
-        tables = [table for table in (self.label, self.speaker) if table is not None]
-        told = [table(condition, count, guided=guided) for table in tables]
-        if guided and not told:
-            raise BadSetting("this prior knows no labels and no speakers, so there is nothing to guide it to")
-        return self.net.conditions(torch.stack(told).sum(0) if told else None)
+        return self.net.conditions(named((self.label, self.speaker), condition, count, guided=guided))
 
 
 class Depths(nn.Module):

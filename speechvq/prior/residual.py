@@ -23,7 +23,7 @@ from speechvq.codec import Codes
 from speechvq.errors import BadSetting
 from speechvq.nets.sampling import Sampling
 from speechvq.prior.base import PRIORS, Prior
-from speechvq.prior.labels import Names
+from speechvq.prior.labels import Names, named
 from speechvq.prior.residual_loss import Shares, costs, mean_cost
 from speechvq.prior.residual_net import ResidualNet, Telling
 from speechvq.prior.residual_settings import SIZES, Sizes, Told
@@ -204,16 +204,14 @@ class ResidualPrior(Prior):
 
     def _tell(self, condition: dict[str, Tensor] | None, count: int, *, guided: bool = False) -> Telling:
         """What the network is told; when guided, then once more without it."""
-        tables = [table for table in (self.label, self.speaker) if table is not None]
-        if guided and not tables:
-            raise BadSetting("this prior knows no labels and no speakers, so there is nothing to guide it to")
-        if guided and not self.told.blind:
+        if guided and self.begin is None and not self.told.blind:
             raise BadSetting(
                 "this prior was never trained without its condition, so it cannot be guided away from that; "
                 "leave the guidance at 1, or train one with told.blind=0.1"
             )
+        names = named((self.label, self.speaker), condition, count, guided=guided)
         if self.begin is None:
-            names = torch.stack([table(condition, count, guided=guided) for table in tables]).sum(0)
+            assert names is not None
             return Telling(names[:, None] + self.net.at_begin, None if self.grid else names)
         words = self._words(condition, count)
         return Telling(self.begin(words) + self.net.at_begin)

@@ -15,6 +15,7 @@ from speechvq.nets.sampling import Sampling
 from speechvq.nets.transformer import Depth, Transformer
 from speechvq.nets.transformer_step import Steps
 from speechvq.prior.base import PRIORS, Prior
+from speechvq.prior.labels import named
 from speechvq.prior.row import given_tokens, row_nats, write_row, writing
 from speechvq.prior.sampling import Steering
 from speechvq.prior.speaker import Speakers
@@ -112,11 +113,7 @@ class TransformerPrior(Prior):
         self, condition: dict[str, Tensor] | None, count: int, *, guided: bool = False
     ) -> Tensor | None:
         """The speaker's vectors (B, width)."""
-        if self.speaker is not None:
-            return self.speaker(condition, count, guided=guided)
-        if guided:
-            raise BadSetting("this prior knows no speakers, so there is nothing to guide it to")
-        return None
+        return named([self.speaker], condition, count, guided=guided)
 
 
 class _Reader:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from speechvq.codec import Codes
-from speechvq.errors import BadSetting
 from speechvq.nets.sampling import Sampling
 from speechvq.nets.wavenet import Incremental, Stack, State, WaveNet
 from speechvq.prior.base import PRIORS, Prior
+from speechvq.prior.labels import named
 from speechvq.prior.row import given_tokens, row_nats, write_row, writing
 from speechvq.prior.sampling import Steering
 from speechvq.prior.speaker import Speakers
@@ -97,11 +97,7 @@ class WaveNetPrior(Prior):
 
     def _conditions(self, condition: dict[str, Tensor] | None, count: int, *, guided: bool = False) -> Tensor:
         """What the gates add for the speaker, (1 or B, layers, 2 gate, 1)."""
-        if self.speaker is not None:
-            return self.net.conditions(voice=self.speaker(condition, count, guided=guided))
-        if guided:
-            raise BadSetting("this prior knows no speakers, so there is nothing to guide it to")
-        return self.net.conditions()
+        return self.net.conditions(voice=named([self.speaker], condition, count, guided=guided))
 
 
 class _Reader:

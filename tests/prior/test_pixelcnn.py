@@ -1,5 +1,6 @@
 """The PixelCNN prior: what each code depends on, what grids cost, codes drawn with a cache and without."""
 
+import copy
 import itertools
 import math
 from typing import Any
@@ -173,6 +174,21 @@ def test_what_the_cache_says_is_what_the_whole_network_says(depth: int, grid: tu
         logits = [reader.read(tokens[:, : end + 1])]
         logits += [reader.read(tokens[:, i : i + 1]) for i in range(end + 1, tokens.shape[1])]
         assert (torch.stack(logits, dim=1) - whole[:, end:]).abs().max() < 1e-5
+
+
+@DEPTHS
+@torch.no_grad()
+def test_of_16_bit_weights_the_cache_rounds_no_more_than_the_whole_network(depth: int):
+    """Each beside the same weights in 64 bits: what both are to say, and neither says exactly."""
+    net, indices = prior(depth).bfloat16(), random_codes(20, depth, 3, 5)
+    tokens = net.alphabet.before(net.alphabet.tokens(Codes(indices)))
+    exact = said(copy.deepcopy(net).double(), indices).flatten(1, 3)
+    reader = _Reader(net, net._conditions(None, 20), columns=5)
+    cached = torch.stack([reader.read(tokens[:, i : i + 1]) for i in range(tokens.shape[1])], dim=1)
+    whole, cached = ((x - exact).abs() for x in (said(net, indices).flatten(1, 3), cached))
+    assert 0.001 < whole.mean() < 0.01 * exact.abs().mean()
+    assert cached.mean() < 1.1 * whole.mean()
+    assert cached.max() < 1.5 * whole.max()
 
 
 @DEPTHS

@@ -4,9 +4,11 @@ Networks with norms or attention over a whole picture would otherwise see what i
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 
+from speechvq.codec import Batch
 from speechvq.errors import BadSetting
 
 type Net = Callable[[Tensor], Tensor]
@@ -44,6 +46,41 @@ def encode_each(encode: Net, signal: Tensor, mask: Tensor | None, *, hop: int, d
     return one_by_one(encode, signal, sizes, grid, dim)
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What a decoder says of a batch, beside the pictures; neither has what no code stands for.
+
+    Attributes:
+        said: (B, channels, h * hop, w * hop), float32.
+        target: (B, C, h * hop, w * hop), the upper left part of the batch's signal.
+        weight: (B, 1, h * hop, w * hop), 1 where there is a picture and a code for it, else 0.
+    """
+
+    said: Tensor
+    target: Tensor
+    weight: Tensor
+
+
+def compare(decode: Net, vectors: Tensor, batch: Batch, *, hop: int, channels: int) -> Compared:
+    """What ``decode`` says of a batch's vectors (B, D, h, w), for `Decoder.reconstruct`."""
+    codes = None if batch.mask is None else [(h // hop, w // hop) for h, w in sizes_of(batch.mask)]
+    said = decode_each(decode, vectors, codes, hop=hop, channels=channels).float()
+    height, width = said.shape[2:]
+    return Compared(said, batch.signal[..., :height, :width], weight_of(said, codes, hop))
+
+
+def show(
+    decode: Net, picture: Net, vectors: Tensor, mask: Tensor | None, *, hop: int, channels: int
+) -> Tensor:
+    """What ``decode`` says of vectors (B, D, h, w), made a picture by ``picture``, for `Decoder.generate`.
+
+    ``mask`` (B, h, w) is True where vectors are valid, and the picture 0 where they are not.
+    """
+    sizes = None if mask is None else sizes_of(mask)
+    made = picture(decode_each(decode, vectors, sizes, hop=hop, channels=channels))
+    return made if sizes is None else made * weight_of(made, sizes, hop)
+
+
 def decode_each(decode: Net, vectors: Tensor, sizes: Sizes | None, *, hop: int, channels: int) -> Tensor:
     """``decode`` of vectors (B, D, h, w), of each row's valid ones alone if their ``sizes`` are given.
 
@@ -54,11 +91,6 @@ def decode_each(decode: Net, vectors: Tensor, sizes: Sizes | None, *, hop: int, 
         return decode(vectors)
     whole = (vectors.shape[2] * hop, vectors.shape[3] * hop)
     return one_by_one(decode, vectors, sizes, whole, channels)
-
-
-def codes_of(mask: Tensor | None, hop: int) -> Sizes | None:
-    """Rows and columns of codes of each picture of a mask (B, H, W); None of none."""
-    return None if mask is None else [(h // hop, w // hop) for h, w in sizes_of(mask)]
 
 
 def sizes_of(mask: Tensor) -> Sizes:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from speechvq.codec import DECODERS, ENCODERS, Batch, Decoder, Encoder, Reconstruction
 from speechvq.errors import BadSetting
-from speechvq.image.padding import Sizes, codes_of, decode_each, encode_each, grid_of, sizes_of, weight_of
+from speechvq.image.padding import compare, encode_each, grid_of, show
 from speechvq.image.picture_loss import PictureLoss
 from speechvq.image.vit_blocks import Patches, begin
 from speechvq.image.vit_sizes import Reading, Size, shape_of
@@ -156,15 +156,12 @@ class ViTDecoder(Decoder):
 
         Rows and columns of the batch that have no code of their own, fewer than a patch, cost nothing.
         """
-        codes = codes_of(batch.mask, self.hop)
-        said = self._of_each(vectors, codes).float()
-        made = self.picture(said)
-        height, width = made.shape[2:]
-        target, weight = batch.signal[..., :height, :width], weight_of(made, codes, self.hop)
-        losses = self.loss(made, target, weight)
+        found = compare(self, vectors, batch, hop=self.hop, channels=self.leave.out_channels)
+        said, weight, made = found.said, found.weight, self.picture(found.said)
+        losses = self.loss(made, found.target, weight)
         if self.laplace.weight > 0:
             nats = logit_laplace_nll(
-                squeeze((target.float() + 1) / 2), said[:, : self.colours], self._scales(said)
+                squeeze((found.target.float() + 1) / 2), said[:, : self.colours], self._scales(said)
             )
             mean = (nats * weight).sum() / (weight.sum() * self.colours).clamp(min=1)
             losses["picture/laplace"] = self.laplace.weight * mean
@@ -188,10 +185,8 @@ class ViTDecoder(Decoder):
         """
         if options:
             raise BadSetting(f"the vit decoder has no option {', '.join(sorted(options))}")
-        sizes = None if mask is None else sizes_of(mask)
-        made = self.picture(self._of_each(vectors, sizes)).clamp(-1, 1)
-        return made * weight_of(made, sizes, self.hop)
 
-    def _of_each(self, vectors: Tensor, sizes: Sizes | None) -> Tensor:
-        """`forward`, of each row's valid vectors alone if their ``sizes`` (h, w) are given."""
-        return decode_each(self, vectors, sizes, hop=self.hop, channels=self.leave.out_channels)
+        def bounded(said: Tensor) -> Tensor:
+            return self.picture(said).clamp(-1, 1)
+
+        return show(self, bounded, vectors, mask, hop=self.hop, channels=self.leave.out_channels)

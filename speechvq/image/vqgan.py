@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from speechvq.codec import DECODERS, ENCODERS, Batch, Decoder, Encoder, Reconstruction
 from speechvq.errors import BadSetting
 from speechvq.image import folding
-from speechvq.image.padding import Sizes, codes_of, decode_each, encode_each, grid_of, sizes_of, weight_of
+from speechvq.image.padding import compare, encode_each, grid_of, show
 from speechvq.image.picture_loss import PictureLoss
 from speechvq.image.widths import Widths, widths_of
 from speechvq.nets.resnet import AttnBlock, Downsample, ResBlock, Upsample, norm
@@ -147,11 +147,8 @@ class VQGANDecoder(Decoder):
 
         Rows and columns of the batch that have no code of their own, fewer than a hop, cost nothing.
         """
-        codes = codes_of(batch.mask, self.hop)
-        made = self._of_each(vectors, codes).float()
-        height, width = made.shape[2:]
-        target, weight = batch.signal[..., :height, :width], weight_of(made, codes, self.hop)
-        return Reconstruction(self.loss(made, target, weight), made)
+        found = compare(self, vectors, batch, hop=self.hop, channels=self.widths.colours)
+        return Reconstruction(self.loss(found.said, found.target, found.weight), found.said)
 
     @torch.no_grad()
     def generate(self, vectors: Tensor, mask: Tensor | None = None, **options: Any) -> Tensor:
@@ -164,16 +161,12 @@ class VQGANDecoder(Decoder):
         """
         if options:
             raise BadSetting(f"the vqgan decoder has no option {', '.join(sorted(options))}")
-        sizes = None if mask is None else sizes_of(mask)
-        made = self._of_each(vectors, sizes)
-        if self.loss.kind == "picture":
-            return made.clamp(-1, 1)
-        likeliest = torch.zeros_like(made).scatter_(1, made.argmax(1, keepdim=True), 1)
-        return likeliest if mask is None else likeliest * F.interpolate(mask[:, None].float(), made.shape[2:])
+        return show(self, self._picture, vectors, mask, hop=self.hop, channels=self.widths.colours)
 
-    def _of_each(self, vectors: Tensor, sizes: Sizes | None) -> Tensor:
-        """`forward`, of each row's valid vectors alone if their ``sizes`` (h, w) are given."""
-        return decode_each(self, vectors, sizes, hop=self.hop, channels=self.widths.colours)
+    def _picture(self, said: Tensor) -> Tensor:
+        if self.loss.kind == "picture":
+            return said.clamp(-1, 1)
+        return torch.zeros_like(said).scatter_(1, said.argmax(1, keepdim=True), 1)
 
 
 def _middle(channels: int, dropout: float) -> nn.Sequential:

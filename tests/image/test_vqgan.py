@@ -262,6 +262,12 @@ def test_a_segmentation_is_learned_by_cross_entropy_and_comes_out_one_hot():
     made = decoder.generate(vectors)
     assert torch.equal(made.argmax(1), said.signal.argmax(1))
     assert torch.equal(made.sum(1), torch.ones(2, 12, 16))
+    mask = torch.zeros(2, 3, 4, dtype=torch.bool)
+    mask[0], mask[1, :2, :3] = True, True
+    parts = decoder.generate(vectors, mask)
+    assert torch.allclose(parts[0], made[0])
+    assert torch.allclose(parts[1, :, :8, :12], decoder.generate(vectors[1:, :, :2, :3])[0])
+    assert parts[1].sum() == 8 * 12
 
 
 def test_squared_errors_in_place_of_absolute_ones():

@@ -23,6 +23,8 @@ from speechvq.cli.options import (
     Speaker,
     Temperature,
     TopK,
+    TopP,
+    choose_sampling,
     choose_voice,
     load_codec,
 )
@@ -95,9 +97,10 @@ def decode(
     bad: OnBad = Bad.REPORT,
     resume: Resume = False,
     force: Force = False,
-    seed: Seed = 0,
+    seed: Seed = None,
     temperature: Temperature = None,
     top_k: TopK = None,
+    top_p: TopP = None,
     device: Device = "cpu",
 ) -> None:
     """Speak code files in a voice, or turn them back into pictures."""
@@ -107,11 +110,13 @@ def decode(
     suffix = ".png" if _of_pictures(codec) else ".wav"
     jobs = plan(source, target, suffixes=(SUFFIX,), suffix=suffix, force=force, resume=resume)
     loaded = load_codec(codec, device)
-    voice = choose_voice(loaded, speaker, speaker_reference, seed, temperature=temperature, top_k=top_k)
+    how = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    voice = choose_voice(loaded, speaker, speaker_reference, seed, **how)
     if loaded.room == "image":
         from speechvq.serve.pictures import decode_picture
 
-        _run(jobs, partial(decode_picture, loaded, force=force), bad, "decoding")
+        sampling = choose_sampling(loaded, seed=seed, **how)
+        _run(jobs, partial(decode_picture, loaded, sampling=sampling, force=force), bad, "decoding")
     else:
         _run(jobs, partial(decode_file, loaded, voice=voice, force=force), bad, "decoding")
 
@@ -126,9 +131,10 @@ def convert(
     bad: OnBad = Bad.REPORT,
     resume: Resume = False,
     force: Force = False,
-    seed: Seed = 0,
+    seed: Seed = None,
     temperature: Temperature = None,
     top_k: TopK = None,
+    top_p: TopP = None,
     device: Device = "cpu",
     live: Live = False,
     lag: Lag = None,
@@ -138,7 +144,7 @@ def convert(
         raise BadSetting("--lag is of live conversion; give --live as well, or leave it out")
     if _of_pictures(codec):
         raise BadSetting("convert speaks recordings, and this codec is of pictures; use encode and decode")
-    how = {"temperature": temperature, "top_k": top_k}
+    how = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     if live:
         if resume or bad is not Bad.REPORT:
             raise BadSetting("--resume and --bad are for many files; leave them out with --live")

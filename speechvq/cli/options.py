@@ -10,6 +10,7 @@ from speechvq.serve.bulk import Bad
 
 if TYPE_CHECKING:
     from speechvq.codec import Codec
+    from speechvq.nets.sampling import Sampling
     from speechvq.serve.files import Voice
 
 In = Annotated[str, typer.Argument(metavar="IN", help="A file, a folder (its tree is kept), or - for stdin.")]
@@ -36,13 +37,22 @@ Reference = Annotated[
     Path | None,
     typer.Option("--speaker-reference", metavar="FILE", help="Any other voice: a recording of it."),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of what the decoder draws.")]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, max=2**63 - 1, help="Of what the decoder draws.", show_default="0"),
+]
 Temperature = Annotated[
     float | None,
-    typer.Option("--temperature", min=0, help="Of a sampling decoder (WaveNet, GRU): below 1 is calmer."),
+    typer.Option(
+        "--temperature", min=0, help="Of a sampling decoder (WaveNet, GRU, stacked): below 1 is calmer."
+    ),
 ]
 TopK = Annotated[
     int | None, typer.Option("--top-k", min=0, help="Of a sampling decoder: draw among the k likeliest only.")
+]
+TopP = Annotated[
+    float | None,
+    typer.Option("--top-p", help="Of a sampling decoder: draw among the likeliest that hold this share."),
 ]
 
 
@@ -62,41 +72,46 @@ def load_codec(folder: str | None, device: str = "cpu") -> "Codec":
 
 
 def choose_voice(
-    codec: "Codec",
-    speaker: str | None,
-    reference: Path | None,
-    seed: int,
-    *,
-    temperature: float | None = None,
-    top_k: int | None = None,
+    codec: "Codec", speaker: str | None, reference: Path | None, seed: int | None = None, **how: Any
 ) -> "Voice":
-    """The voice that the flags name and how to draw, checked against the codec."""
+    """The voice that the flags name and how to draw (as of `choose_sampling`), checked against the codec."""
     from speechvq.serve.files import Voice
 
     if speaker is not None and reference is not None:
         raise BadSetting("give --speaker or --speaker-reference, not both")
     if reference is not None and not codec.decoder.speakers:
         raise BadSetting("this codec's decoder is not conditioned on a voice; leave --speaker-reference out")
-    options = _sampling(codec, seed, temperature, top_k)
-    voice = Voice(speaker, seed=seed, options=options)
+    sampling = choose_sampling(codec, **how)
+    drawn = {"seed": seed or 0, "options": {} if sampling is None else {"sampling": sampling}}
+    voice = Voice(speaker, **drawn)
     if reference is not None:
         from speechvq.score.speech import speaker_embedding
 
         embedding = speaker_embedding(reference)[None]
-        voice = Voice(embedding.to(next(codec.parameters()).device), seed=seed, options=options)
+        voice = Voice(embedding.to(next(codec.parameters()).device), **drawn)
     voice.check(codec)
     return voice
 
 
-def _sampling(codec: "Codec", seed: int, temperature: float | None, top_k: int | None) -> dict[str, Any]:
-    """The option "sampling" of decoders that draw, if a flag asks for it."""
-    if temperature is None and top_k is None:
-        return {}
-    if codec.decoder.spec["name"] not in ("wavenet", "gru"):
-        raise BadSetting(
-            f"this codec's decoder ({codec.decoder.spec['name']}) does not sample; "
-            "leave --temperature and --top-k out"
-        )
-    from speechvq.nets.sampling import Sampling
+def choose_sampling(codec: "Codec", **how: Any) -> "Sampling | None":
+    """How a decoder that draws is to do so; None of one that does not.
 
-    return {"sampling": Sampling(1.0 if temperature is None else temperature, top_k or 0, seed=seed)}
+    Args:
+        codec: whose decoder it is.
+        how: flags by the field of `Sampling` that they are of (seed, temperature, top_k, top_p); None where
+            one was not given.
+
+    Raises:
+        BadSetting: a flag is given that nothing is drawn by, or is out of range.
+    """
+    from speechvq.nets.sampling import Draws, Sampling
+
+    given = {name: value for name, value in how.items() if value is not None}
+    if isinstance(codec.decoder, Draws):
+        return Sampling(**given)
+    if given:
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise BadSetting(
+            f"this codec's decoder ({codec.decoder.spec['name']}) does not sample; leave {flags} out"
+        )
+    return None

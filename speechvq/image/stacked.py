@@ -33,7 +33,7 @@ from speechvq.image.board import Medium, words
 from speechvq.image.second import CodesDecoder, CodesEncoder
 from speechvq.image.sheet import sheet
 from speechvq.nets.pixelcnn import Stacks
-from speechvq.nets.sampling import Sampling
+from speechvq.nets.sampling import Sampling, sampling_of
 
 
 @ENCODERS.register("stacked")
@@ -95,7 +95,7 @@ class StackedEncoder(Encoder):
 class StackedDecoder(Decoder):
     """A vector (B, dim, 1, 1) to the first codec's codes, drawn from a PixelCNN, and those to a picture."""
 
-    speakers = ()
+    speakers, draws = (), True
 
     def __init__(
         self,
@@ -128,9 +128,13 @@ class StackedDecoder(Decoder):
 
         Options:
             sampling: a `Sampling` of the first codec's codes; temperature 1 by default.
+            seed: in place of the sampling's, and of whatever else the first codec's decoder draws.
             others: those of the first codec's decoder.
         """
-        codes = self.second.draw(vectors, options.pop("sampling", None) or Sampling())
+        codes = self.second.draw(vectors, sampling_of(options))
+        options.pop("sampling", None)
+        if not options.get("draw"):  # the first codec's decoder draws nothing
+            options.pop("seed", None)
         return self.first_decoder.generate(self.first_quantizer.decode(codes), **options)
 
 

@@ -4,7 +4,9 @@ The randomness comes in from outside, as uniform numbers, so that a draw can be 
 and a batch draws what its rows would draw alone.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -38,6 +40,19 @@ class Sampling:
             raise BadSetting(f"top_p is {self.top_p}; it must be above 0 and at most 1")
         if self.seed < 0:
             raise BadSetting(f"the sampling seed is {self.seed}; give 0 or a positive integer")
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """A decoder that draws what it makes: `generate` has the options of `sampling_of`."""
+
+    draws: Literal[True]
+
+
+def sampling_of(options: Mapping[str, Any]) -> Sampling:
+    """The option "sampling", temperature 1 by default, with the option "seed" in place of its own."""
+    sampling = options.get("sampling") or Sampling()
+    return sampling if options.get("seed") is None else replace(sampling, seed=options["seed"])
 
 
 class Uniforms:

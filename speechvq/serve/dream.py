@@ -15,12 +15,12 @@ from speechvq.codec import Codec, Codes
 from speechvq.errors import BadSetting
 from speechvq.image.files import MODES, Size, write_picture
 from speechvq.image.sheet import sheet
-from speechvq.nets.sampling import Sampling
+from speechvq.nets.sampling import Draws, Sampling
 from speechvq.prior import Prior, Steering
 from speechvq.prior.conditions import Given
 from speechvq.prior.gpt import GPTPrior
 from speechvq.prior.residual import ResidualPrior
-from speechvq.serve.drawing import Drawing, drawn_by
+from speechvq.serve.drawing import Drawing, drawn_by, seed_of
 from speechvq.serve.pictures import check_target, colours, look, save_picture
 from speechvq.store.atomic import atomic, refuse
 
@@ -108,7 +108,8 @@ def dream(
         count=on_sheet or len(targets),
     )
     # One by one, for a decoder takes far more memory than a picture.
-    pictures = (codec.decode(Codes(one)) for one in made.indices.split(1))
+    how = {"seed": seed_of(wish.sampling)} if isinstance(codec.decoder, Draws) else {}
+    pictures = (codec.decode(Codes(one), **how) for one in made.indices.split(1))
     if on_sheet:
         page = sheet(torch.cat(list(pictures)))
         with atomic(targets[0], force=force) as temporary:

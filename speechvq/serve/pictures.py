@@ -27,6 +27,7 @@ from speechvq.image.files import (
 )
 from speechvq.image.sheet import class_colours, levels
 from speechvq.image.views import view
+from speechvq.nets.sampling import Sampling
 from speechvq.serve.bulk import STANDARD
 from speechvq.store.atomic import atomic
 from speechvq.store.codes import StoredCodes, read_codes, write_codes
@@ -128,8 +129,17 @@ def encode_picture(codec: Codec, source: str, target: str, *, force: bool = Fals
     write_codes(target, stored, force=force)
 
 
-def decode_picture(codec: Codec, source: str, target: str, *, force: bool = False) -> None:
+def decode_picture(
+    codec: Codec, source: str, target: str, *, sampling: Sampling | None = None, force: bool = False
+) -> None:
     """Code file to picture file, as large as what was encoded, but for pixels that had no code.
+
+    Args:
+        codec: of pictures.
+        source: a code file.
+        target: by whose suffix the format is chosen.
+        sampling: how a decoder draws that does (`speechvq.nets.sampling.Draws`); None for the others.
+        force: replace a file that is there.
 
     Raises:
         BadCodes: damaged, made by another codec, or not of a picture.
@@ -142,7 +152,8 @@ def decode_picture(codec: Codec, source: str, target: str, *, force: bool = Fals
     stored.check(codec.fingerprint, source=source)
     if len(stored.grid) != 2 or not all(stored.grid):
         raise BadCodes(f"{source} holds no codes of a picture")
-    made = codec.decode(Codes(stored.indices.to(next(codec.parameters()).device)))
+    options = {} if sampling is None else {"sampling": sampling}
+    made = codec.decode(Codes(stored.indices.to(next(codec.parameters()).device)), **options)
     save_picture(target, made[..., : stored.size[0], : stored.size[1]], force=force)
 
 

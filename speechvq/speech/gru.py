@@ -19,11 +19,11 @@ from speechvq.codec import DECODERS, Batch, Decoder, Reconstruction
 from speechvq.errors import BadSetting
 from speechvq.losses.likelihood import categorical_nll, masked_mean
 from speechvq.nets.condition import SpeakerCondition, TimeJitter
-from speechvq.nets.sampling import Sampling, Uniforms, sample
+from speechvq.nets.sampling import Sampling, Uniforms, sample, sampling_of
 from speechvq.speech.gru_step import Cell
 from speechvq.speech.mulaw import mulaw_decode, mulaw_encode
 from speechvq.speech.own_codes import OwnCodes
-from speechvq.speech.samplewise import check_options, fit, sampling_of, windows
+from speechvq.speech.samplewise import check_options, fit, windows
 from speechvq.table import preset
 
 
@@ -55,6 +55,8 @@ SIZES = {
 @DECODERS.register("gru")
 class GRUDecoder(Decoder):
     """Codes and a voice to a waveform, sample by sample; a sentence is heard whole before it is spoken."""
+
+    draws = True
 
     def __init__(
         self,

@@ -1,7 +1,6 @@
 """What the decoders share that speak sample by sample: windows to learn from, and how they are asked."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,7 +8,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from speechvq.errors import BadSetting
-from speechvq.nets.sampling import Sampling
 
 
 def fit(samples: Tensor, length: int) -> Tensor:
@@ -39,12 +37,6 @@ def windows(window: int, hop: int, local: Tensor, *samples: Tensor) -> tuple[Ten
         by_column = sample.unflatten(1, (-1, hop))
         cut.append(by_column.gather(1, places[:, :, None].expand(-1, -1, hop)).flatten(1))
     return tuple(cut)
-
-
-def sampling_of(options: Mapping[str, Any]) -> Sampling:
-    """The option "sampling", temperature 1 by default, with the option "seed" in place of its own."""
-    sampling = options.get("sampling") or Sampling()
-    return sampling if options.get("seed") is None else replace(sampling, seed=options["seed"])
 
 
 def check_options(decoder: str, options: Mapping[str, Any], *known: str) -> None:

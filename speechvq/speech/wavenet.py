@@ -17,10 +17,10 @@ from speechvq.codec import DECODERS, Batch, Decoder, Reconstruction
 from speechvq.errors import BadSetting
 from speechvq.losses.likelihood import masked_mean
 from speechvq.nets.condition import SpeakerCondition, TimeJitter
-from speechvq.nets.sampling import Uniforms
+from speechvq.nets.sampling import Uniforms, sampling_of
 from speechvq.nets.wavenet import Stack, WaveNet
 from speechvq.speech.amplitudes import Amplitudes, Output, amplitudes
-from speechvq.speech.samplewise import check_options, fit, sampling_of, windows
+from speechvq.speech.samplewise import check_options, fit, windows
 from speechvq.speech.utterances import Speech, Utterances
 from speechvq.speech.wavenet_backend import speech
 
@@ -45,6 +45,8 @@ class WaveNetDecoder(Decoder):
     Attributes:
         backend: who spoke last ("native", "triton", "graph", "torch"); None before the first time.
     """
+
+    draws = True
 
     def __init__(
         self,

@@ -63,6 +63,12 @@ def test_pictures_go_through_both_codecs_and_back():
     assert made.shape == picture.shape
     assert torch.equal(made, below.decode(Codes(drawn)))
     assert not torch.equal(made, codec.decode(few, sampling=Sampling(seed=4)))
+    assert torch.equal(made, codec.decode(few, seed=3))
+    assert torch.equal(made, codec.decode(few, sampling=Sampling(seed=4), seed=3))
+    noisy = [codec.decode(few, draw=True, seed=seed) for seed in (3, 3, 4)]
+    assert torch.equal(noisy[0], noisy[1])
+    assert not torch.equal(noisy[0], made)
+    assert not torch.equal(noisy[0], noisy[2])
     assert codec.decode(few, size=(9, 11)).shape == (2, 1, 9, 11)
 
 

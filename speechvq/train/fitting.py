@@ -17,12 +17,15 @@ from speechvq.prior.residual import ResidualPrior
 from speechvq.quantize import Quantizer, ResidualQuantizer, VectorQuantizer
 from speechvq.quantize.codebook import Codebook
 
-LATTICE = 32 * 32 + 1
-"""Integers that keypoints become: places of a square, and one for a point that is not there."""
+LATTICE = 32
+"""Places a side of the square that keypoints lie on, unless the settings say how many."""
+
+type Teller = Codec | int | None
+"""By what something is told: the codes of a codec, so many places a side (keypoints), or as it comes."""
 
 
 def build_prior(
-    spec: Mapping[str, Any], codec: Codec, corpus: Any, told: Mapping[str, Codec | None] | None = None
+    spec: Mapping[str, Any], codec: Codec, corpus: Any, told: Mapping[str, Teller] | None = None
 ) -> Prior:
     """The prior of ``spec`` for this codec's codes.
 
@@ -131,13 +134,14 @@ def _classes(corpus: Any, name: str = "label") -> list[str]:
     return list(found)
 
 
-def _given(name: str, other: Codec | None, corpus: Any) -> dict[str, Any]:
+def _given(name: str, other: Teller, corpus: Any) -> dict[str, Any]:
     """A condition of the GPT prior, see `speechvq.prior.conditions.Given`."""
-    if other is None and name == "keypoints" and name in getattr(corpus, "conditions", ()):
-        return {"name": name, "kind": "tokens", "size": LATTICE}
-    if other is None:
-        names = _classes(corpus, name)
-        return {"name": name, "kind": "label", "size": len(names), "names": names}
-    quantizer = other.quantizer
-    sizes = {"size": quantizer.codebook_size, "num_codebooks": quantizer.num_codebooks}
-    return {"name": name, "kind": "map", "codec": other.fingerprint} | sizes
+    if isinstance(other, Codec):
+        quantizer = other.quantizer
+        sizes = {"size": quantizer.codebook_size, "num_codebooks": quantizer.num_codebooks}
+        return {"name": name, "kind": "map", "codec": other.fingerprint} | sizes
+    if name == "keypoints" and name in getattr(corpus, "conditions", ()):
+        # One integer more, for a point that is not there.
+        return {"name": name, "kind": "tokens", "size": (other or LATTICE) ** 2 + 1}
+    names = _classes(corpus, name)
+    return {"name": name, "kind": "label", "size": len(names), "names": names}

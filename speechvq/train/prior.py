@@ -17,7 +17,7 @@ from torch import nn
 from speechvq.codec import Batch, Codec, Codes
 from speechvq.errors import BadSetting
 from speechvq.prior import Prior
-from speechvq.train.fitting import build_prior, lend
+from speechvq.train.fitting import Teller, build_prior, lend
 from speechvq.train.objective import Objective, Outcome
 from speechvq.train.settings import Settings
 from speechvq.train.soft import Soft, teach
@@ -69,7 +69,8 @@ def open_prior(settings: Settings) -> Task:
     """The task of ``model.prior`` over the codes of the codec in ``model.codec``.
 
     ``model.told`` names what a prior of pictures is told: a view (depth, segmentation, edges, low) with the
-    folder of the codec that makes its codes, or what the pictures come with ("label") with null.
+    folder of the codec that makes its codes, or what the pictures come with ("label") with null;
+    "keypoints" also with a number, the places a side of the square on which the prior is told them.
     ``model.soft`` is that of `speechvq.train.soft`.
 
     Raises:
@@ -85,6 +86,7 @@ def open_prior(settings: Settings) -> Task:
     prior = build_prior(settings.model["prior"], codec, corpus, told)
     if getattr(prior, "labels", ()):
         told["label"] = None
+    codecs = {name: one if isinstance(one, Codec) else None for name, one in told.items()}
     facts = plan(codec) | {"data": str(corpus)}
     facts["prior"] = f"{prior.spec['name']}, {sum(p.numel() for p in prior.parameters()):,} parameters"
     if told:
@@ -94,20 +96,26 @@ def open_prior(settings: Settings) -> Task:
         lend(prior, codec)
     facts["objective"] = f"nats per code ({math.log(codec.quantizer.codebook_size):.3f} for a blind guess)"
     if soft.temperature:
-        soft.check(prior, codec, told)
+        soft.check(prior, codec, codecs)
         facts["is taught"] = str(soft)
-    train, valid = _data(settings, corpus, codec, prior, told, fresh=bool(soft.temperature))
+    train, valid = _data(settings, corpus, codec, prior, codecs, fresh=bool(soft.temperature))
     media = partial(_dreams, codec, board.made_up)
     objective = PriorObjective(prior, codec, soft if soft.temperature else None)
     return Task(objective, train, valid, media, None, facts)
 
 
-def _told(settings: Settings) -> dict[str, Codec | None]:
+def _told(settings: Settings) -> dict[str, Teller]:
     """What ``model.told`` names."""
-    folders = settings.model.get("told") or {}
-    if not isinstance(folders, Mapping):
-        raise BadSetting(f"model.told is {folders}; give model.told.NAME=FOLDER, or =null of a label")
-    return {str(name): folder and finished(folder, settings.room) for name, folder in folders.items()}
+    named, found = settings.model.get("told") or {}, dict[str, Teller]()
+    if not isinstance(named, Mapping):
+        raise BadSetting(f"model.told is {named}; give model.told.NAME=FOLDER, or =null of a label")
+    for name, said in named.items():
+        counted = name == "keypoints" and type(said) is int and said > 1
+        if not (said is None or isinstance(said, str) or counted):
+            wanted = "places a side, at least 2," if name == "keypoints" else "a codec's FOLDER"
+            raise BadSetting(f"model.told.{name} is {said}; give {wanted} or null")
+        found[str(name)] = finished(said, settings.room) if isinstance(said, str) else said
+    return found
 
 
 def _data(

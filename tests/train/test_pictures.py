@@ -12,6 +12,7 @@ from speechvq.errors import BadSetting
 from speechvq.image.coded import open_codes
 from speechvq.image.data import open_corpus
 from speechvq.prior import Prior
+from speechvq.prior.places import points
 from speechvq.store.arrays import Kind, write_arrays
 from speechvq.train import train
 
@@ -67,21 +68,24 @@ def test_a_prior_of_pictures_learns_what_it_is_told(of_prior, picture_codec, run
     assert tuple(names[prior.spec["name"]]) in (("near", "far"), ("depth", "label"))
 
 
-def test_a_prior_is_told_keypoints_of_the_data(of_pictures, picture_codec, runs, tmp_path):
+@pytest.mark.parametrize(("side", "size"), [(None, 1025), (5, 26)])
+def test_a_prior_is_told_keypoints_of_the_data(of_pictures, picture_codec, runs, tmp_path, side, size):
     kinds = {"picture": Kind((3, 16, 16)), "keypoints": Kind((2, 2), "float32")}
     with write_arrays(tmp_path / "posed", {"train": 12, "valid": 4}, kinds) as arrays:
         for part in arrays.values():
             part["keypoints"][:] = np.random.default_rng(0).random((len(part["picture"]), 2, 2))
             part["keypoints"][0, 1] = np.nan
     prior = {"name": "gpt", "size": "tiny"}
-    model = {"codec": str(picture_codec), "prior": prior, "told": {"keypoints": None}}
+    model = {"codec": str(picture_codec), "prior": prior, "told": {"keypoints": side}}
     root = str(tmp_path / "posed")
     folder = train(runs.having(of_pictures, model=model, data__root=root, runtime__steps=2))
     prior = Prior.from_pretrained(folder / "prior")
     (given,) = prior.given
-    assert (given.name, given.kind, given.size) == ("keypoints", "tokens", 1025)
-    told = {"keypoints": torch.rand(1, 2, 2)}
-    assert prior.generate((4, 4), told).indices.shape == (1, 1, 4, 4)
+    assert (given.name, given.kind, given.size) == ("keypoints", "tokens", size)
+    told = torch.tensor([[[0.1, 0.9], [torch.nan, 0.5]]])
+    drawn, again = (prior.generate((4, 4), {"keypoints": x}).indices for x in (told, points(told, size=size)))
+    assert drawn.shape == (1, 1, 4, 4)
+    assert torch.equal(drawn, again)
 
 
 def test_a_prior_with_an_order_of_its_own_is_shown_without_going_on(of_pictures, picture_codec, runs):
@@ -141,5 +145,8 @@ def test_what_cannot_be_told_is_said(of_pictures, picture_codec, runs):
     both = told | {"told": {"label": None}, "prior": told["prior"] | {"given": [given]}}
     with pytest.raises(BadSetting, match=r"not in both"):
         train(runs.having(of_pictures, model=both))
+    for name, said in (("keypoints", 1), ("keypoints", True), ("label", 5), ("depth", 0.5)):
+        with pytest.raises(BadSetting, match=rf"model.told.{name} is {said}; give"):
+            train(runs.having(of_pictures, model=told | {"told": {name: said}}))
     with pytest.raises(BadSetting, match=r"leave data.view out"):
         train(runs.having(of_pictures, model=told | {"told": {"label": None}}, data__view="depth"))

@@ -1,5 +1,6 @@
 """Corpus runs: what becomes what, what is refused before anything is written, what is skipped."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -103,11 +104,12 @@ def test_nothing_usable_is_a_failure_in_any_case() -> None:
 
 
 def test_refusing_stops_at_once_and_so_does_a_full_disk() -> None:
-    done = []
+    done, before = [], threading.enumerate()
     jobs = [Job(name, "x") for name in ("a", "empty", "b")]
-    with pytest.raises(BadAudio):
+    with pytest.raises(BadAudio) as caught:
         run(jobs, lambda job: (work(job), done.append(job.source)), bad=Bad.REFUSE)
     assert done == ["a"]
+    assert threading.enumerate() == before, caught
     with pytest.raises(BadAudio):
         run([Job("empty", "x")], work)
     with pytest.raises(OSError, match="disk"):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,8 +158,10 @@ def test_corpora_of_which_nothing_can_be_aligned(recording: Path, tmp_path: Path
     entries = [entry(recording, text="zut alors, c'est blorb")]
     with pytest.raises(BadAlignment, match="none of the 1 recordings.*most often: has words.*dictionary: "):
         align_manifest(entries, tmp_path)
-    with pytest.raises(BadAlignment, match=f"{recording} has words .*blorb"):
+    before = threading.enumerate()
+    with pytest.raises(BadAlignment, match=f"{recording} has words .*blorb") as caught:
         align_manifest([entry(recording), *entries], tmp_path, AlignOptions(refuse=True))
+    assert threading.enumerate() == before, caught
     with pytest.raises(BadSetting, match="no recording is of nobody or none"):
         align_manifest(entries, tmp_path, AlignOptions(speakers=("nobody", "none")))
     with pytest.raises(BadSetting, match="jobs"):

@@ -1,6 +1,7 @@
 """`prepare folder`, and what all corpora share: checks, splits, processing, what was left out."""
 
 import os
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -121,8 +122,11 @@ def test_refuse_stops_at_a_bad_recording(tmp_path: Path, name: str, sound: Sound
     bad_files(tmp_path / "aside", sound)
     sound(tmp_path / "in" / "ann" / "good.wav")
     (tmp_path / "aside" / name).rename(tmp_path / "in" / "ann" / name)
-    with pytest.raises(BadAudio, match=name):
+    before = threading.enumerate()
+    with pytest.raises(BadAudio, match=name) as caught:
         folder(tmp_path / "in", tmp_path / "out", options=Options(on_bad="refuse"))
+    # A bar's thread that waits for the collector can be ended by a thread that waits for it.
+    assert threading.enumerate() == before, caught
 
 
 def test_refuse_does_not_stop_at_a_short_one(tmp_path: Path, sound: Sound) -> None:

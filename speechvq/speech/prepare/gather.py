@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 from torch import Tensor
 
 from speechvq.errors import BadAudio, BadSetting
@@ -139,12 +139,12 @@ def in_parallel[T, R](
     pool = ThreadPoolExecutor(options.workers or os.cpu_count() or 1)
     try:
         waiting = {pool.submit(function, item): at for at, item in enumerate(items)}
-        bar = track(
-            as_completed(waiting), title, len(items),
-            console=Console(stderr=True), disable=not options.progress, transient=True,
-        )  # fmt: skip
-        for done in bar:
-            results[waiting[done]] = done.result()
+        # Not rich's `track`: an error would leave its thread to be ended by the collector, in any of our threads.
+        with Progress(console=Console(stderr=True), disable=not options.progress, transient=True) as progress:
+            bar = progress.add_task(title, total=len(items))
+            for done in as_completed(waiting):
+                results[waiting[done]] = done.result()
+                progress.advance(bar)
     finally:  # on an error or Ctrl-C, what has not begun is not begun
         pool.shutdown(cancel_futures=True)
     return [results[at] for at in range(len(items))]

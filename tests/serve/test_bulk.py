@@ -1,6 +1,7 @@
 """Corpus runs: what becomes what, what is refused before anything is written, what is skipped."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -103,13 +104,15 @@ def test_nothing_usable_is_a_failure_in_any_case() -> None:
     assert not run([], work).failed(Bad.REPORT)
 
 
-def test_refusing_stops_at_once_and_so_does_a_full_disk() -> None:
-    done, before = [], threading.enumerate()
+def test_refusing_stops_at_once_and_so_does_a_full_disk(
+    unended: Callable[[], list[threading.Thread]],
+) -> None:
+    done = []
     jobs = [Job(name, "x") for name in ("a", "empty", "b")]
     with pytest.raises(BadAudio) as caught:
         run(jobs, lambda job: (work(job), done.append(job.source)), bad=Bad.REFUSE)
     assert done == ["a"]
-    assert threading.enumerate() == before, caught
+    assert not unended(), caught
     with pytest.raises(BadAudio):
         run([Job("empty", "x")], work)
     with pytest.raises(OSError, match="disk"):

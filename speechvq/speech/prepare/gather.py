@@ -139,7 +139,7 @@ def in_parallel[T, R](
     pool = ThreadPoolExecutor(options.workers or os.cpu_count() or 1)
     try:
         waiting = {pool.submit(function, item): at for at, item in enumerate(items)}
-        # Not rich's `track`: an error would leave its thread to be ended by the collector, in any of our threads.
+        # Not rich's `track`: an error would leave its thread to the collector, which may run in one of ours.
         with Progress(console=Console(stderr=True), disable=not options.progress, transient=True) as progress:
             bar = progress.add_task(title, total=len(items))
             for done in as_completed(waiting):

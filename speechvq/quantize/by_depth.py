@@ -10,6 +10,13 @@ So the residuals of a batch become codes that the same batch then matches. And a
 code's fair share: with 64 vectors and 256 codes about four codes in five are begun anew at every depth, and
 the error in training is many times below that in evaluation. The default of `ResidualQuantizer` (codebooks
 that stand still, one update from all depths, a threshold relative to the fair share) has neither fault.
+
+Parity has a limit. The rule makes codes that are copies of each other: but for the noise (0.01 / sqrt(D) at
+most a channel) where codes outnumber vectors; in a shared codebook but for rounding, for rows that take the
+same code and at the next depth each its own copy leave the same. Which copy a row takes is then decided by
+the last bits of a distance; whether a copy is begun anew follows from it, and so does all that comes after.
+Given the same choices, and torch's random numbers, float32 agrees with the published code to about 1e-5; in
+float64 the choices agree too, but between codes that are equal.
 """
 
 import math

@@ -20,11 +20,13 @@ class Slow:
         self.sums, self.counts = [row.clone() for row in codes], [0.0] * len(codes)
         self.restarts, self.revived = restarts, 0
 
-    def depth(self, rows):
-        """The nearest codes of the rows as they stand, and what the codes become."""
-        chosen = [
-            min(range(len(self.codes)), key=lambda k: float((r - self.codes[k]).square().sum())) for r in rows
-        ]
+    def depth(self, rows, chosen=None):
+        """The nearest codes of the rows as they stand, unless ``chosen``, and what the codes become."""
+        if chosen is None:
+            chosen = [
+                min(range(len(self.codes)), key=lambda k: float((r - self.codes[k]).square().sum()))
+                for r in rows
+            ]
         said = [self.codes[k].clone() for k in chosen]
         for k in range(len(self.codes)):
             mine = [row for row, at in zip(rows, chosen, strict=True) if at == k]
@@ -46,7 +48,7 @@ class Slow:
         x = torch.stack(rows)
         if len(x) < len(self.codes):
             x = torch.cat([x] * math.ceil(len(self.codes) / len(x)))
-            x = x + torch.rand_like(x) * 0.01 / DIM**0.5
+            x = x + torch.rand_like(x) * 0.01 / x.shape[1] ** 0.5
         return x[torch.randperm(len(x))][: len(self.codes)]
 
 

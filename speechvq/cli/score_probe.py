@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from speechvq.cli.options import Device, Force, load_codec
+from speechvq.cli.prepare_pictures import read_size
 from speechvq.errors import BadSetting
 
 PriorFolder = Annotated[Path, typer.Argument(metavar="PRIOR", help="The prior's folder; it is told nothing.")]
@@ -17,6 +18,15 @@ CodecPlace = Annotated[
 Data = Annotated[
     str,
     typer.Option("--data", metavar="FOLDER", help="Pictures with labels, as `speechvq prepare` made them."),
+]
+PixelSize = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        metavar="N|WxH",
+        help="Pixels a side, or width x height, as the codec and the prior were trained.",
+        show_default="as stored",
+    ),
 ]
 Layers = Annotated[
     str, typer.Option("--layers", metavar="LIST", help="all, or numbers of blocks such as 1,3.")
@@ -32,7 +42,7 @@ Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Draws p
 
 def register(verb: typer.Typer) -> None:
     """Add it to what can be scored."""
-    place = "runs/image_vim/prior --codec runs/image_vit/codec --data data/fashion_mnist"
+    place = "runs/image_vim/prior --codec runs/image_vit/codec --data data/vizdoom"
     verb.command(epilog=f"Example: speechvq score probe {place}")(probe)
 
 
@@ -41,6 +51,7 @@ def probe(
     *,
     codec: CodecPlace,
     data: Data,
+    size: PixelSize = None,
     layers: Layers = "all",
     pictures: Pictures = 10_000,
     out: Folder = None,
@@ -54,18 +65,28 @@ def probe(
     from speechvq.score.prior_probe import probe_prior
     from speechvq.store.atomic import atomic, refuse
 
-    asked, figures = _numbers(layers), None if out is None else out / "probe.json"
+    asked, pixels = _numbers(layers), None if size is None else read_size(size)
+    figures = None if out is None else out / "probe.json"
     if figures is not None:
         refuse(figures, force=force)
     prior, loaded = Prior.from_pretrained(folder), load_codec(codec, device)
     if loaded.room != "image":
         raise BadSetting(f"probes read pictures, and the codec in {codec} is of room {loaded.room}")
     from speechvq.image.data import open_corpus
+    from speechvq.image.files import MODES
 
+    sees, hop = getattr(loaded.encoder, "colours", None), loaded.encoder.hop
+    channels = sees if sees in MODES else None
+    corpus = open_corpus({"root": data, "size": pixels, "channels": channels})
+    if any(side % hop for side in corpus.size):
+        raise BadSetting(
+            f"pictures of {corpus.size[1]} x {corpus.size[0]} pixels do not divide into codes of {hop} "
+            f"pixels a side; give --size, a multiple of {hop}"
+        )
     found = probe_prior(
         prior.to(device),
         loaded,
-        open_corpus({"root": data}),
+        corpus,
         layers=asked,
         pictures=pictures,
         settings=LinearProbeSettings(seed=seed),

@@ -104,22 +104,22 @@ def test_wrong_settings_are_sentences():
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures with labels (data), some without (bare), their codec, and priors over its codes.
+    """Pictures with labels (data; colour, 6 x 6 in RGB), some without (bare), a codec, priors over its codes.
 
     The label is where the picture is bright: above, below, at the left or at the right.
     """
     folder, draw = tmp_path_factory.mktemp("probes"), np.random.default_rng(0)
     sides = [np.s_[:4], np.s_[4:], np.s_[:, :4], np.s_[:, 4:]]
-    for name, kinds in (("data", {"label": Kind((), "int64")}), ("bare", {})):
-        names = {"label": ("top", "bottom", "left", "right")} if kinds else {}
-        kinds = {"picture": Kind((1, 8, 8)), **kinds}
+    for name, shape in (("data", (1, 8, 8)), ("bare", (1, 8, 8)), ("colour", (3, 6, 6))):
+        names = {} if name == "bare" else {"label": ("top", "bottom", "left", "right")}
+        kinds = {"picture": Kind(shape)} | ({"label": Kind((), "int64")} if names else {})
         with write_arrays(folder / name, {"train": 120, "test": 60}, kinds, names=names) as arrays:
             for split in arrays.values():
                 for i in range(len(split["picture"])):
-                    picture = draw.integers(0, 120, (8, 8))
+                    picture = draw.integers(0, 120, shape[1:])
                     picture[sides[i % 4]] += 100
                     split["picture"][i] = picture
-                    if name == "data":
+                    if names:
                         split["label"][i] = i % 4
     torch.manual_seed(0)
     encoder = {"name": "vqvae", "dim": 8, "size": "tiny", "colours": 1}
@@ -210,6 +210,15 @@ def test_the_command_prints_and_writes(place: Path, tmp_path: Path, capsys: pyte
     assert "block 1" not in capsys.readouterr().out
 
 
+def test_pictures_are_seen_as_the_codec_and_the_prior_learned_them(place: Path, tmp_path: Path):
+    asked = ["score", "probe", str(place / "prior"), "--codec", str(place / "codec")]
+    assert main([*asked, "--data", str(place / "colour"), "--size", "16x8", "--out", str(tmp_path)]) == 0
+    corpus = open_corpus({"root": str(place / "colour"), "size": (8, 16), "channels": 1})
+    figures = json.loads((tmp_path / "probe.json").read_text())
+    assert figures["pixels"]["features"] == 8 * 16
+    assert figures == json.loads(json.dumps(probe_prior(*load(place), corpus).plain()))
+
+
 def test_bad_input_is_a_sentence(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     def says(words: str, prior: str = "prior", data: str = "data", *more: str) -> None:
         asked = ["score", "probe", str(place / prior), "--codec", str(place / "codec")]
@@ -220,6 +229,8 @@ def test_bad_input_is_a_sentence(place: Path, tmp_path: Path, capsys: pytest.Cap
         assert not (tmp_path / "out").exists()
 
     says("have no labels", data="bare")
+    says("6 x 6 pixels do not divide into codes of 4 pixels a side; give --size, a multiple", data="colour")
+    says("--size 6x is not a size", "prior", "data", "--size", "6x")
     says("is told label", "told")
     says("trained on the codes of another codec", "other")
     says("blocks of a prior 'gpt', not of 'transformer'", "transformer")

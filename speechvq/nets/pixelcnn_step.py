@@ -4,6 +4,13 @@ The same sums as in `speechvq.nets.pixelcnn`. The vertical stack sees finished r
 once a row, for all places of the row together, and needs of each layer the last r rows of its input. The
 horizontal stack is run place by place and needs of each layer the inputs of its row so far. So a place
 costs what its layers cost, however large the grid.
+
+In a small network calls cost more than sums, so there are few: four a layer and place, each of which
+writes where the next one reads. With sigmoid(y) = (1 + tanh(y / 2)) / 2 the gate of h is
+
+    u = tanh(x) sigmoid(y) = (f + f o) / 2,    f and o the halves of tanh(x, y / 2),
+
+and both halvings stand in the weights around it. So do the biases of R and S, as u ends with a one.
 """
 
 import torch
@@ -17,20 +24,46 @@ class State:
     """What is remembered of R grids of W columns in the midst of being written.
 
     Attributes:
+        lines: what is remembered of each layer.
+        nothing: (R, width), h before the first layer.
+        gates: (R, 2 width), f and o of a layer; and either alone.
+        gated: (R, layers * (width + 1)), f + f o and a one, layer after layer.
         columns: W.
-        above: for each layer (R, r, r + W + r, width), the rows of its input that v still sees, the oldest
-            first, between columns of nothing.
-        line: for each layer (R, r + W, width), its input in this row, after r places of nothing.
-        told: for each layer (R, W, 2 width), what the gates of h add in this row.
         column: of the next place; W at the beginning and at the end of a row.
         begun: whether there is a row yet.
     """
 
-    def __init__(self, columns: int, above: list[Tensor], line: list[Tensor]) -> None:
-        """Zeros are the beginning of a grid."""
-        self.columns, self.above, self.line = columns, above, line
-        self.told = [torch.empty(0)] * len(line)
-        self.column, self.begun = columns, False
+    def __init__(self, layers: list["_Laid"], columns: int, nothing: Tensor) -> None:
+        """The beginning of grids."""
+        rows, width = nothing.shape
+        gates, gated = nothing.new_empty(rows, 2 * width), nothing.new_ones(rows, len(layers), width + 1)
+        self.lines = [_Line(*one, columns) for one in zip(layers, gated.unbind(1), strict=True)]
+        self.nothing, self.gates, self.gated = nothing, (gates, *gates.chunk(2, dim=1)), gated.flatten(1)
+        self.columns, self.column, self.begun = columns, columns, False
+
+
+class _Line:
+    """What is remembered of one layer.
+
+    Attributes:
+        above: (R, r, r + W + r, width), the rows of its input that v still sees, the oldest first, between
+            columns of nothing.
+        row: (R, W, width), its input in this row.
+        places: the same for each column.
+        seen: what h sees of it for each column, (R, taps * width), after r places of nothing.
+        told: what the gate of h adds for each column, (R, 2 width).
+        gated: (R, width), where f + f o goes; and with the one after it.
+    """
+
+    def __init__(self, layer: "_Laid", gated: Tensor, columns: int) -> None:
+        rows, back, width = len(gated), layer.back, gated.shape[1] - 1
+        self.above = gated.new_zeros(rows, back, back + columns + back, width)
+        line = gated.new_zeros(rows, back + columns, width)
+        self.row = line[:, back:]
+        self.places = self.row.unbind(1)
+        self.seen = line.flatten(1).unfold(1, layer.taps * width, width).unbind(1)
+        self.told: tuple[Tensor, ...] = ()
+        self.gated = gated[:, :width], gated
 
 
 class Steps:
@@ -38,27 +71,28 @@ class Steps:
 
     def __init__(self, net: PixelCNN, conditions: Tensor | None = None) -> None:
         """Lay out the weights of ``net``, on its device; ``conditions`` are `PixelCNN.conditions`."""
-        self.width = width = net.stacks.width
+        width = net.stacks.width
         with torch.no_grad():
-            self.conditions = (net.conditions() if conditions is None else conditions).detach()
-            self.layers = [_Laid(layer, width) for layer in net.layers if isinstance(layer, Layer)]
-            # One product for the skip sum of all layers.
-            leave = [_laid(layer.leave) for layer in net.layers if isinstance(layer, Layer)]
-            self.skip = torch.cat([weight[:, width:] for weight, _ in leave]).contiguous()
-            self.skip_bias = torch.stack([bias[width:] for _, bias in leave]).sum(0)
+            told = (net.conditions() if conditions is None else conditions).detach()[:, :, :, None].unbind(1)
+            layers = [layer for layer in net.layers if isinstance(layer, Layer)]
+            self.layers = [_Laid(layer, *adds.unbind(1)) for layer, adds in zip(layers, told, strict=True)]
+            # R is there for the next layer; one product makes the skip sum of all.
+            leave = [
+                torch.cat([weight / 2, bias[None]]) for weight, bias in (_laid(one.leave) for one in layers)
+            ]
+            self.stay = [None, *(part[:, :width].contiguous() for part in leave[:-1])]
+            self.skip = torch.cat([part[:, width:] for part in leave])
 
     def start(self, rows: int, columns: int) -> State:
         """The state before the first place of ``rows`` grids of ``columns`` columns."""
-        backs, blank = [layer.back for layer in self.layers], self.skip.new_zeros
-        above = [blank(rows, back, back + columns + back, self.width) for back in backs]
-        return State(columns, above, [blank(rows, back + columns, self.width) for back in backs])
+        return State(self.layers, columns, self.skip.new_zeros(rows, self.layers[0].width))
 
     @torch.no_grad()
     def given(self, x: Tensor, state: State) -> None:
         """Take the first rows of the grids as they are: (R, rows, W, width) inputs, at the beginning."""
         for row in x.unbind(1):
             self._begin_row(state)
-            state.line[0][:, self.layers[0].back :] = row
+            state.lines[0].row.copy_(row)
             state.column = state.columns
 
     @torch.no_grad()
@@ -70,52 +104,49 @@ class Steps:
             state: from `start`.
         """
         if x is not None:
-            state.line[0][:, self.layers[0].back + state.column] = x
+            state.lines[0].places[state.column].copy_(x)
             state.column += 1
         if state.column == state.columns:
             self._begin_row(state)
-        column, gated, h = state.column, [], self.skip  # of h there is nothing before the first layer
-        for number, layer in enumerate(self.layers):
-            line = state.line[number]
-            if number:
-                line[:, layer.back + column] = h
-            seen = line[:, column : column + layer.taps].flatten(1)
-            filtered, opened = torch.addmm(state.told[number][:, column], seen, layer.along).chunk(2, dim=1)
-            u = filtered.tanh_().mul_(opened.sigmoid_())
-            weight, bias = layer.stay
-            h = torch.addmm(h, u, weight).add_(bias) if number else torch.addmm(bias, u, weight)
-            gated.append(u)
-        return torch.addmm(self.skip_bias, torch.cat(gated, dim=1), self.skip)
+        column, h, (gates, f, o) = state.column, state.nothing, state.gates
+        u = h  # there is neither before the first layer
+        for layer, line, stay in zip(self.layers, state.lines, self.stay, strict=True):
+            if stay is not None:
+                h = torch.addmm(h, u, stay, out=line.places[column])
+            torch.addmm(line.told[column], line.seen[column], layer.along, out=gates).tanh_()
+            let, u = line.gated
+            torch.addcmul(f, f, o, out=let)
+        return state.gated @ self.skip
 
     def _begin_row(self, state: State) -> None:
         """Run the vertical stack for all places of the next row."""
-        v = state.line[0][:, self.layers[0].back :]
+        v = state.lines[0].row
         count = len(v)
-        for number, layer in enumerate(self.layers):
-            rows, side = state.above[number], (0, 0, layer.back, layer.back)
+        for number, (layer, line) in enumerate(zip(self.layers, state.lines, strict=True)):
+            rows, side = line.above, (0, 0, layer.back, layer.back)
             # To the first layer v is the row that was finished; to the others it is of this very row.
             if number or state.begun:
                 rows = torch.cat([rows, F.pad(v, side)[:, None]], dim=1)
-                state.above[number] = rows[:, -layer.back :]
+                line.above = rows[:, -layer.back :]
             seen = rows[:, -layer.taps :].unfold(2, 2 * layer.back + 1, 1)  # (R, taps, W, width, columns)
             weight, bias = layer.down
             a = torch.addmm(bias, seen.permute(0, 2, 1, 4, 3).reshape(-1, len(weight)), weight)
             weight, bias = layer.across
-            to_v, to_h = self.conditions[:, number, :, None].unbind(1)  # (R or 1, 1, 2 width)
-            state.told[number] = torch.addmm(bias, a, weight).unflatten(0, (count, -1)) + to_h
-            v = gate((a.unflatten(0, (count, -1)) + to_v).flatten(0, 1)).unflatten(0, (count, -1))
+            line.told = (torch.addmm(bias, a, weight).unflatten(0, (count, -1)) + layer.to_h).unbind(1)
+            v = gate((a.unflatten(0, (count, -1)) + layer.to_v).flatten(0, 1)).unflatten(0, (count, -1))
         state.column, state.begun = 0, True
 
 
 class _Laid:
-    """One layer."""
+    """One layer, and what its gates add for the condition, each (R or 1, 1, 2 width)."""
 
-    def __init__(self, layer: Layer, width: int) -> None:
-        self.back, self.taps = layer.back, layer.along.kernel_size[1]
-        self.down, self.across = _laid(layer.down), _laid(layer.across)
-        self.along = layer.along.weight.detach().permute(2, 3, 1, 0).flatten(0, 2).contiguous()
-        weight, bias = _laid(layer.leave)
-        self.stay = weight[:, :width].contiguous(), bias[:width].clone()
+    def __init__(self, layer: Layer, to_v: Tensor, to_h: Tensor) -> None:
+        self.width, self.back, self.taps = layer.along.in_channels, layer.back, layer.along.kernel_size[1]
+        half = to_h.new_tensor([1.0, 0.5]).repeat_interleave(self.width)
+        weight, bias = _laid(layer.across)
+        self.to_v, self.to_h = to_v, half * to_h
+        self.down, self.across = _laid(layer.down), (half * weight, half * bias)
+        self.along = half * layer.along.weight.detach().permute(2, 3, 1, 0).flatten(0, 2)
 
 
 def _laid(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:

@@ -86,17 +86,18 @@ def sample(logits: Tensor, sampling: Sampling, uniforms: Tensor) -> Tensor:
     """
     if sampling.temperature == 0:
         return logits.argmax(-1)
-    logits = logits.double() / sampling.temperature
+    if sampling.temperature != 1:
+        logits = logits.double() / sampling.temperature
     if 0 < sampling.top_k < logits.shape[-1]:
         least = logits.topk(sampling.top_k, dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
-    chances = logits.softmax(-1)
+    chances = logits.softmax(-1, dtype=torch.float64)
     if sampling.top_p < 1:
         chances = chances * _nucleus(chances, sampling.top_p)
     cumulative = chances.cumsum(-1)
     # Strictly below the total, so that a category of no probability is never reached.
-    reached = uniforms.to(cumulative).clamp(0, 1 - 2**-40) * cumulative[..., -1]
-    return torch.searchsorted(cumulative, reached[..., None], right=True)[..., 0]
+    reached = uniforms.to(cumulative).clamp(0, 1 - 2**-40).unsqueeze(-1) * cumulative[..., -1:]
+    return torch.searchsorted(cumulative, reached, right=True).squeeze(-1)
 
 
 def _nucleus(chances: Tensor, top_p: float) -> Tensor:

@@ -159,15 +159,6 @@ class Depths(nn.Module):
         logits = torch.einsum("...kp,kqp->...kq", h, self.last.weight.unflatten(0, books))
         return logits + self.last.bias.unflatten(0, books)
 
-    def step(self, features: Tensor, tokens: list[Tensor]) -> Tensor:
-        """Logits (R, Q) of the next code of places with features (R, S) and the tokens (R,) so far."""
-        book, size = len(tokens), self.alphabet.codebook_size
-        h = features + self.book[book]
-        if self.told is not None and tokens:
-            h = h + self.told(torch.stack(tokens)).sum(0)
-        part = slice(book * size, (book + 1) * size)
-        return F.linear(self.post(h.relu()).relu(), self.last.weight[part], self.last.bias[part])
-
 
 def look_up(table: nn.Embedding, tokens: Tensor, alphabet: Alphabet) -> Tensor:
     """Tokens of any shape as rows of a table (..., channels); zeros for "nothing"."""
@@ -190,8 +181,11 @@ class _Reader:
     def __init__(self, prior: PixelCNNPrior, conditions: Tensor, *, columns: int) -> None:
         self.prior, self.columns, self.steps = prior, columns, Steps(prior.net, conditions)
         self.state: State | None = None
-        self.features = torch.empty(0)
-        self.place: list[Tensor] = []  # tokens of the place that is being written
+        leave, books = prior.leave, prior.num_codebooks
+        self.post, self.post_bias = leave.post.weight.T.contiguous(), leave.post.bias
+        weights, biases = (part.unflatten(0, (books, -1)) for part in (leave.last.weight, leave.last.bias))
+        self.books = list(zip(leave.book, weights.mT.contiguous(), biases, strict=True))
+        self.book, self.x = 0, torch.empty(0)  # which is next, and the input of its place so far
 
     def read(self, tokens: Tensor) -> Tensor:
         """See `speechvq.prior.row.Reader`; the first time "nothing" and whole rows, then one token each."""
@@ -202,8 +196,17 @@ class _Reader:
             self.steps.given(rows, self.state)
             self.features = self.steps.step(None, self.state)
         else:
-            self.place.append(tokens[:, 0])
-            if len(self.place) == self.prior.num_codebooks:
-                x = self.prior._inputs(torch.stack(self.place, dim=1))
-                self.features, self.place = self.steps.step(x, self.state), []
-        return self.prior.leave.step(self.features, self.place)
+            self._take(tokens.squeeze(1), self.state)
+        at, weight, bias = self.books[self.book]
+        h = torch.addmm(self.post_bias, (self.features + at).relu_(), self.post).relu_()
+        return torch.addmm(bias, h, weight)
+
+    def _take(self, tokens: Tensor, state: State) -> None:
+        """Read tokens (R,) that are codes, and so rows of the tables."""
+        x, told = F.embedding(tokens, self.prior.enter.weight), self.prior.leave.told
+        self.x = self.x + x if self.book else x
+        self.book = (self.book + 1) % len(self.books)
+        if self.book and told is not None:
+            self.features = self.features + F.embedding(tokens, told.weight)
+        else:
+            self.features = self.steps.step(self.x, state)

@@ -8,6 +8,7 @@ without its condition, for guidance.
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -83,12 +84,11 @@ def write_row(
     """
     depth, count = alphabet.num_codebooks, len(given)
     length, begun = depth * math.prod(grid), given.shape[1]
-    uniforms = Uniforms(sampling.seed, count).draw(length).to(given.device)
-    row = given.new_full((count, length + 1), alphabet.nothing)  # with the "nothing" before the first
-    row[:, 1 : begun + 1] = given
-    said = row.new_zeros(count, length)  # the same as numbers of codes
+    uniforms = Uniforms(sampling.seed, count).draw(length).to(given.device).unbind(1)
+    said = given.new_zeros(count, length)  # numbers of codes
     said[:, :begun] = alphabet.numbers(given)
-    unread = row[:, : begun + 1]
+    places, rules = said.unbind(1), replace(steering, guidance=1.0) != Steering()
+    unread = torch.cat([given.new_full((count, 1), alphabet.nothing), given], dim=1)
     # In inference mode a call costs less; what is handed out was made outside of it.
     with torch.inference_mode():
         for place in range(begun, length):
@@ -98,11 +98,12 @@ def write_row(
             else:
                 known, unknown = reader.read(unread.repeat(2, 1)).chunk(2)
                 logits = guide(known, unknown, steering.guidance)
-            logits = steer(logits.float(), said[:, book:place:depth], steering)
-            said[:, place] = sample(logits, sampling, uniforms[:, place])
-            row[:, place + 1] = said[:, place] + alphabet.first + book * alphabet.codebook_size
-            unread = row[:, place + 1 : place + 2]
-    return alphabet.codes(row[:, 1:], grid)
+            if rules:
+                logits = steer(logits.float(), said[:, book:place:depth], steering)
+            code = sample(logits.float(), sampling, uniforms[place])
+            places[place].copy_(code)
+            unread = (code + (alphabet.first + book * alphabet.codebook_size)).unsqueeze(1)
+    return Codes(said.unflatten(1, (-1, depth)).transpose(1, 2).unflatten(2, grid).contiguous())
 
 
 def given_tokens(

@@ -1,4 +1,4 @@
-"""A foreign checkpoint: opened without running anything that is in it, and refused in a sentence.
+"""A foreign checkpoint: opened without running anything that is in it, or refused in a sentence; and written.
 
 A torch checkpoint is a pickle, which can run code when it is opened. It is opened here with
 ``weights_only=True``, which builds tensors and plain containers and stops at anything else.
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from speechvq.errors import BadCheckpoint
+from speechvq.store.atomic import atomic, refuse
 
 type Tensors = dict[str, Tensor]
 
@@ -49,6 +50,21 @@ def open_checkpoint(path: str | Path, *, kind: str, remedy: str = "") -> dict[st
     if not isinstance(found, Mapping):
         raise BadCheckpoint(f"{path} holds a {type(found).__name__}, not a checkpoint of {kind}")
     return dict(found)
+
+
+def remedy(name: str, *, needs: str = "") -> str:
+    """What to do about a file of more than tensors, usually called ``name``, for `open_checkpoint`.
+
+    ``needs`` is a package that must be installed to open it.
+    """
+    rest = name.replace(Path(name).stem, "weights")
+    return (
+        "take its tensors out, where nothing of yours can be reached (a container without a network)"
+        f"{f', with {needs} installed' if needs else ''}:\n"
+        f"  python -c \"import torch; c = torch.load('{name}', map_location='cpu', weights_only=False); "
+        f"torch.save({{'state_dict': c['state_dict']}}, '{rest}')\"\n"
+        f"and give {rest} (docs/pictures_import.md)"
+    )
 
 
 def part_of(checkpoint: Mapping[str, Any], part: str, *, path: str | Path, kind: str) -> Tensors:
@@ -90,25 +106,34 @@ def size_of(tensors: Tensors, name: str, axis: int, *, dims: int, path: str | Pa
     return shape[axis]
 
 
-@torch.no_grad()
-def fill(module: nn.Module, tensors: Tensors, names: Mapping[str, str], *, path: str | Path) -> None:
-    """Copy tensors into ``module``; ``names`` leads from their names to its own.
+def write_checkpoint(
+    path: str | Path,
+    content: Mapping[str, Any],
+    *,
+    beside: str | Path | None = None,
+    text: str = "",
+    force: bool = False,
+) -> None:
+    """Write a torch checkpoint and, if asked for, a text that belongs to it: both, or neither.
+
+    Args:
+        path: of the checkpoint.
+        content: of the checkpoint.
+        beside: of the text.
+        text: what it is.
+        force: replace files that are there.
 
     Raises:
-        BadCheckpoint: a shape is another.
+        WouldOverwrite: one of them is there and not ``force``.
     """
-    state = module.state_dict()
-    for theirs, ours in names.items():
-        shape, wanted = tuple(tensors[theirs].shape), tuple(state[ours].shape)
-        if shape != wanted:
-            raise BadCheckpoint(f"{path}: {theirs!r} has the shape {shape} where {wanted} is needed")
-        state[ours].copy_(tensors[theirs])
-
-
-def take(module: nn.Module, names: Mapping[str, str]) -> Tensors:
-    """The reverse of `fill`: copies of the module's tensors under their names."""
-    state = module.state_dict()
-    return {theirs: state[ours].detach().cpu().clone() for theirs, ours in names.items()}
+    for file in (path, beside):
+        if file is not None:
+            refuse(file, force=force)
+    with atomic(path, force=force) as temporary:
+        torch.save(dict(content), temporary)
+    if beside is not None:
+        with atomic(beside, force=force) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def voice_names(speakers: str | Path | Sequence[str] | None, count: int) -> list[str]:

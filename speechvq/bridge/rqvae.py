@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from speechvq.bridge.checkpoint import Tensors, open_checkpoint, part_of
+from speechvq.bridge.checkpoint import Tensors, open_checkpoint, part_of, remedy
 from speechvq.bridge.rqvae_arch import KIND
 from speechvq.bridge.rqvae_arch import TYPE as TRANSFORMER
 from speechvq.bridge.rqvae_codec import read_codec
@@ -28,12 +28,7 @@ from speechvq.quantize.codebook import Codebook
 
 CONFIG = "config.yaml"
 """What the yaml beside a checkpoint is called."""
-REMEDY = (
-    "take its tensors out, where nothing of yours can be reached (a container without a network):\n"
-    "  python -c \"import torch; c = torch.load('model.pt', map_location='cpu', weights_only=False); "
-    "torch.save({'state_dict': c['state_dict']}, 'weights.pt')\"\n"
-    "and give weights.pt (docs/pictures_import.md)"
-)
+REMEDY = remedy("model.pt")
 
 
 def import_rqvae(

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from speechvq.bridge.checkpoint import Tensors, check_names, size_of
+from speechvq.bridge.places import Places, fill, places_of
 from speechvq.bridge.rqvae_arch import KIND
 from speechvq.bridge.rqvae_config import Stack
 from speechvq.bridge.rqvae_names import EMBED, book_name, codec_name
 from speechvq.bridge.taming_config import Target
-from speechvq.bridge.taming_names import Place, Places, fill
 from speechvq.bridge.taming_vqgan import build, compare, found_widths
 from speechvq.codec import Codec
 from speechvq.errors import BadCheckpoint
@@ -49,9 +49,7 @@ def codec_places(codec: Codec) -> Places:
 
     Codebooks have their shape without the row of padding.
     """
-    named = {own: codec_name(own) for own in codec.state_dict()}
-    state = codec.state_dict()
-    return {theirs: Place(own, tuple(state[own].shape)) for own, theirs in named.items() if theirs}
+    return places_of(codec, codec_name)
 
 
 def _one_of_each(tensors: Tensors, *, path: str | Path) -> tuple[Tensors, int, bool]:

@@ -11,19 +11,18 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from speechvq.bridge.checkpoint import Tensors
+from speechvq.bridge.checkpoint import Tensors, write_checkpoint
+from speechvq.bridge.places import take
 from speechvq.bridge.rqvae_arch import KIND
 from speechvq.bridge.rqvae_codec import codec_places
 from speechvq.bridge.rqvae_config import Stack, official_config
 from speechvq.bridge.rqvae_names import book_name, codec_name
 from speechvq.bridge.rqvae_prior import export_rqvae_prior
-from speechvq.bridge.taming_names import take
 from speechvq.codec import Codec
 from speechvq.errors import BadSetting
 from speechvq.image.vqgan import VQGANDecoder, VQGANEncoder
 from speechvq.prior.base import Prior
 from speechvq.prior.residual import ResidualPrior
-from speechvq.store.atomic import atomic, refuse
 
 _LEFT = re.compile(r"^quantizer\.(pool\.|codebooks\.\d+\.use$)")
 """State of a quantizer's training, which the published ones have not."""
@@ -57,14 +56,8 @@ def export_rqvae(
         told = {"arch": arch}
     else:
         raise BadSetting(f"this prior is none of the kind 'residual', which {KIND} has")
-    for file in (path, config):
-        if file is not None:
-            refuse(file, force=force)
-    with atomic(path, force=force) as temporary:
-        torch.save({"epoch": epoch, "state_dict": tensors}, temporary)
-    if config is not None:
-        with atomic(config, force=force) as temporary:
-            OmegaConf.save(told, temporary)
+    content = {"epoch": epoch, "state_dict": tensors}
+    write_checkpoint(path, content, beside=config, text=OmegaConf.to_yaml(told), force=force)
 
 
 def _codec(codec: Codec) -> tuple[Tensors, dict[str, Any]]:

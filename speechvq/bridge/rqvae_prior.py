@@ -7,7 +7,6 @@ the codebook of the RQ-VAE, which the file has not. How many heads the attention
 of the grid are cannot be seen in the tensors: the yaml says it.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from typing import Any
 from torch import Tensor
 
 from speechvq.bridge.checkpoint import Tensors, check_names, size_of
+from speechvq.bridge.places import Place, Places, fill, take
 from speechvq.bridge.rqvae_arch import KIND, Arch, check_sizes, official_arch, read_arch
-from speechvq.bridge.taming_names import Place, Places, fill, take
+from speechvq.bridge.taming_names import BLOCK, looks, renamed
 from speechvq.errors import BadCheckpoint, BadSetting
 from speechvq.prior.residual import ResidualPrior
 from speechvq.prior.residual_settings import Sizes, Told
@@ -30,17 +30,12 @@ _RULES = (
     (r"^net\.descend\.", "head_mlp."),
     (r"^net\.places\.", "body_transformer.blocks."),
     (r"^net\.depths\.", "head_transformer.blocks."),
-    (r"\.before\.", ".ln1."),
-    (r"\.between\.", ".ln2."),
-    (r"\.bring\.", ".attn.proj."),
-    (r"\.widen\.", ".mlp.0."),
-    (r"\.narrow\.", ".mlp.2."),
+    *BLOCK,
     (r"^last\.", "classifier.layer_norm."),
     (r"^leave\.", "classifier.linear."),
     (r"^spell\.0\.", "cond_classifier.layer_norm."),
     (r"^spell\.1\.", "cond_classifier.linear."),
 )
-_LOOKS = ("query", "key", "value")
 _CLASSIFIER = "classifier.linear.weight"
 
 
@@ -112,13 +107,9 @@ def prior_places(prior: ResidualPrior) -> Places:
     for own, tensor in prior.state_dict().items():
         if own == "vectors":
             continue
-        theirs, shape = own, tuple(tensor.shape)
-        for ours, new in _RULES:
-            theirs = re.sub(ours, new, theirs)
-        block, look, leaf = theirs.partition(".look.")
-        if look:
-            rows = (shape[0] // 3, *shape[1:])
-            places |= {f"{block}.attn.{n}.{leaf}": Place(own, rows, i) for i, n in enumerate(_LOOKS)}
+        theirs, shape = renamed(own, _RULES), tuple(tensor.shape)
+        if thirds := looks(own, theirs, shape):
+            places |= thirds
         elif theirs.startswith("pos_emb"):
             places[theirs] = Place(own, (1, *shape))
         elif own.startswith("leave.") and prior.size.classifiers == "own":

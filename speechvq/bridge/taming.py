@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from speechvq.bridge import taming_vqgan
-from speechvq.bridge.checkpoint import Tensors, check_names, open_checkpoint, part_of, size_of
+from speechvq.bridge.checkpoint import Tensors, check_names, open_checkpoint, part_of, remedy, size_of
+from speechvq.bridge.places import fill, under
 from speechvq.bridge.taming_buffers import BACKWARD, FORWARD
 from speechvq.bridge.taming_config import TRANSFORMER, VQGANS, Target, read_config
 from speechvq.bridge.taming_names import (
@@ -24,11 +25,9 @@ from speechvq.bridge.taming_names import (
     GPT,
     codec_places,
     critic_places,
-    fill,
     mask_names,
     prior_places,
     spare_names,
-    under,
 )
 from speechvq.bridge.taming_prior import Source, empty_prior, stage_of
 from speechvq.codec import Codec
@@ -40,13 +39,7 @@ from speechvq.store.weights import CONFIG
 
 KIND = "CompVis/taming-transformers"
 PARTS = ("prior", "codec", "condition")
-REMEDY = (
-    "files of the published code often do. Where nothing of yours can be reached (a container without a "
-    "network), with pytorch-lightning installed, run\n"
-    "  python -c \"import torch; c = torch.load('last.ckpt', map_location='cpu', weights_only=False); "
-    "torch.save({'state_dict': c['state_dict']}, 'weights.ckpt')\"\n"
-    "and give weights.ckpt (docs/pictures_import.md)"
-)
+REMEDY = remedy("last.ckpt", needs="pytorch-lightning")
 
 
 @dataclass(frozen=True)

@@ -11,25 +11,15 @@ import torch
 from omegaconf import OmegaConf
 
 from speechvq.bridge import taming_prior, taming_vqgan
-from speechvq.bridge.checkpoint import Tensors
+from speechvq.bridge.checkpoint import Tensors, write_checkpoint
+from speechvq.bridge.places import take, under
 from speechvq.bridge.taming import KIND, Net2Net
 from speechvq.bridge.taming_buffers import mask, shuffles
 from speechvq.bridge.taming_config import ORDERS, TRANSFORMER
-from speechvq.bridge.taming_names import (
-    COND,
-    FIRST,
-    GPT,
-    codec_name,
-    codec_places,
-    mask_names,
-    prior_places,
-    take,
-    under,
-)
+from speechvq.bridge.taming_names import COND, FIRST, GPT, codec_name, codec_places, mask_names, prior_places
 from speechvq.codec import Codec
 from speechvq.errors import BadSetting
 from speechvq.prior.gpt import GPTPrior
-from speechvq.store.atomic import atomic, refuse
 
 LEFT = ("pool", "codebook.use", "codebook.counts", "codebook.sums", "codebook.steps", "step")
 """State of a quantizer's training, which the published ones have not."""
@@ -57,14 +47,9 @@ def export_taming(
         WouldOverwrite: a file is there and not ``force``.
     """
     tensors, told = _vqgan(model) if isinstance(model, Codec) else _net2net(model)
-    for file in (path, config):
-        if file is not None:
-            refuse(file, force=force)
-    with atomic(path, force=force) as temporary:
-        torch.save({"epoch": 0, "global_step": step, "state_dict": tensors}, temporary)
-    if config is not None:
-        with atomic(config, force=force) as temporary:
-            OmegaConf.save({"model": {"base_learning_rate": 4.5e-6} | told}, temporary)
+    content = {"epoch": 0, "global_step": step, "state_dict": tensors}
+    text = OmegaConf.to_yaml({"model": {"base_learning_rate": 4.5e-6} | told})
+    write_checkpoint(path, content, beside=config, text=text, force=force)
 
 
 def _vqgan(codec: Codec, prefix: str = "") -> tuple[Tensors, dict[str, Any]]:

@@ -6,16 +6,11 @@ layer here, are three there.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import replace
 
-import torch
-from torch import nn
-
-from speechvq.bridge.checkpoint import Tensors
+from speechvq.bridge.places import Place, Places, places_of
 from speechvq.codec import Codec
-from speechvq.errors import BadCheckpoint
 from speechvq.nets.patch_critic import PatchCritic
 from speechvq.prior.gpt import GPTPrior
 
@@ -23,6 +18,7 @@ FIRST, COND, GPT, CRITIC = "first_stage_model.", "cond_stage_model.", "transform
 """What their names begin with in a file of several models."""
 
 type Rules = tuple[tuple[str, str], ...]
+"""Patterns of our names, and what stands in their place."""
 
 _ENTER: Rules = ((r"^enter\.", "conv_in."),)
 _BOTH: Rules = (
@@ -58,38 +54,24 @@ _QUANTIZER = {
     "logits.weight": "quantize.proj.weight",
     "logits.bias": "quantize.proj.bias",
 }
-_PRIOR: Rules = (
-    (r"^enter\.", "tok_emb."),
-    (r"^leave\.", "head."),
-    (r"^net\.places\.weight$", "pos_emb"),
-    (r"^net\.last\.", "ln_f."),
-    (r"^net\.", ""),
+BLOCK: Rules = (
     (r"\.before\.", ".ln1."),
     (r"\.between\.", ".ln2."),
     (r"\.bring\.", ".attn.proj."),
     (r"\.widen\.", ".mlp.0."),
     (r"\.narrow\.", ".mlp.2."),
 )
+"""Of a block of a transformer, but for queries, keys and values: see `looks`."""
+_PRIOR: Rules = (
+    (r"^enter\.", "tok_emb."),
+    (r"^leave\.", "head."),
+    (r"^net\.places\.weight$", "pos_emb"),
+    (r"^net\.last\.", "ln_f."),
+    (r"^net\.", ""),
+    *BLOCK,
+)
 _CRITIC: Rules = ((r"^layers\.", "main."), (r"\.started$", ".initialized"))
 _LOOKS = ("query", "key", "value")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where one of their tensors lies.
-
-    Attributes:
-        own: name of our tensor.
-        shape: of theirs.
-        third: None for the whole of ours, or the third of its rows, 0 to 2.
-    """
-
-    own: str
-    shape: tuple[int, ...]
-    third: int | None = None
-
-
-type Places = dict[str, Place]
 
 
 def codec_name(own: str) -> str | None:
@@ -97,17 +79,14 @@ def codec_name(own: str) -> str | None:
     part, _, name = own.partition(".")
     if part == "quantizer":
         return _QUANTIZER.get(name)
-    return _renamed(name, _ENCODER if part == "encoder" else _DECODER)
+    return renamed(name, _ENCODER if part == "encoder" else _DECODER)
 
 
 def codec_places(codec: Codec) -> Places:
     """Their names of all tensors of a VQGAN, to their places in a codec."""
-    places = {}
-    for own, tensor in codec.state_dict().items():
-        theirs = codec_name(own)
-        if theirs is not None:
-            ones = (1, 1) if own == "quantizer.logits.weight" else ()
-            places[theirs] = Place(own, (*tensor.shape, *ones))
+    places, logits = places_of(codec, codec_name), _QUANTIZER["logits.weight"]
+    if logits in places:
+        places[logits] = replace(places[logits], shape=(*places[logits].shape, 1, 1))
     return places
 
 
@@ -115,25 +94,24 @@ def prior_places(prior: GPTPrior) -> Places:
     """Their names of all weights of a transformer, without its masks, to their places in a prior."""
     places = {}
     for own, tensor in prior.state_dict().items():
-        theirs, shape = _renamed(own, _PRIOR), tuple(tensor.shape)
-        block, look, leaf = theirs.partition(".look.")
-        if look:
-            rows = (shape[0] // 3, *shape[1:])
-            places |= {f"{block}.attn.{n}.{leaf}": Place(own, rows, i) for i, n in enumerate(_LOOKS)}
+        theirs, shape = renamed(own, _PRIOR), tuple(tensor.shape)
+        if thirds := looks(own, theirs, shape):
+            places |= thirds
         else:
             places[theirs] = Place(own, (1, *shape) if theirs == "pos_emb" else shape)
     return places
 
 
+def looks(own: str, theirs: str, shape: tuple[int, ...]) -> Places:
+    """Queries, keys and values in our tensor of this ``shape``; empty if it holds no such three."""
+    block, look, leaf = theirs.partition(".look.")
+    rows = (shape[0] // 3, *shape[1:])
+    return {f"{block}.attn.{n}.{leaf}": Place(own, rows, i) for i, n in enumerate(_LOOKS)} if look else {}
+
+
 def critic_places(critic: PatchCritic) -> Places:
     """Their names of all tensors of a discriminator, to their places in a critic."""
-    state = critic.state_dict()
-    return {_renamed(own, _CRITIC): Place(own, tuple(tensor.shape)) for own, tensor in state.items()}
-
-
-def under(prefix: str, places: Mapping[str, Place]) -> Places:
-    """The same places of names that begin with ``prefix``."""
-    return {prefix + name: place for name, place in places.items()}
+    return places_of(critic, lambda own: renamed(own, _CRITIC))
 
 
 def mask_names(layers: int) -> list[str]:
@@ -147,34 +125,8 @@ def spare_names(tensors: Iterable[str]) -> list[str]:
     return [name for name in tensors if spare.match(name)]
 
 
-@torch.no_grad()
-def fill(module: nn.Module, tensors: Tensors, places: Mapping[str, Place], *, path: str | Path) -> None:
-    """Copy their tensors to their places in ``module``.
-
-    Raises:
-        BadCheckpoint: a shape is another.
-    """
-    state = module.state_dict()
-    for name, place in places.items():
-        tensor, own = tensors[name], state[place.own]
-        if tuple(tensor.shape) != place.shape:
-            found = tuple(tensor.shape)
-            raise BadCheckpoint(f"{path}: {name!r} has the shape {found} where {place.shape} is needed")
-        part = own if place.third is None else own.chunk(3)[place.third]
-        part.copy_(tensor.reshape(part.shape))
-
-
-def take(module: nn.Module, places: Mapping[str, Place]) -> Tensors:
-    """The reverse of `fill`: copies of our tensors, on the CPU, as theirs."""
-    state, made = module.state_dict(), {}
-    for name, place in places.items():
-        own = state[place.own]
-        part = own if place.third is None else own.chunk(3)[place.third]
-        made[name] = part.detach().cpu().reshape(place.shape).clone()
-    return made
-
-
-def _renamed(name: str, rules: Rules) -> str:
+def renamed(name: str, rules: Rules) -> str:
+    """``name`` by all of the rules, one after the other."""
     for ours, theirs in rules:
         name = re.sub(ours, theirs, name)
     return name

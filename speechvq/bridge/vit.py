@@ -12,26 +12,26 @@ from math import isqrt
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from speechvq.bridge.checkpoint import Tensors, check_names, fill, open_checkpoint, part_of, size_of, take
+from speechvq.bridge.checkpoint import (
+    Tensors,
+    check_names,
+    open_checkpoint,
+    part_of,
+    remedy,
+    size_of,
+    write_checkpoint,
+)
+from speechvq.bridge.places import fill, places_of, take
 from speechvq.codec import Codec
 from speechvq.errors import BadCheckpoint, BadSetting
 from speechvq.image.vit import ViTDecoder, ViTEncoder
 from speechvq.image.vit_sizes import READINGS, SIZES, Size
 from speechvq.quantize import VectorQuantizer
-from speechvq.store.atomic import atomic, refuse
 
 KIND = "thuanz123/enhancing-transformers"
 HEAD = 64
 """Channels of a head."""
-REMEDY = (
-    "take its tensors out, where nothing of yours can be reached (a container without a network), with "
-    "pytorch-lightning installed:\n"
-    "  python -c \"import torch; c = torch.load('last.ckpt', map_location='cpu', weights_only=False); "
-    "torch.save({'state_dict': c['state_dict']}, 'weights.ckpt')\"\n"
-    "and give weights.ckpt"
-)
+REMEDY = remedy("last.ckpt", needs="pytorch-lightning")
 CODEBOOK, GRIDS = "quantizer.embedding.weight", ("encoder.en_pos_embedding", "decoder.de_pos_embedding")
 EDGES = ("encoder.to_patch_embedding.0.weight", "decoder.to_pixel.1.weight")
 LAYER = r"\1.transformer.layers.\2"
@@ -81,10 +81,10 @@ def import_vit(path: str | Path, *, head: int = HEAD) -> Codec:
         codec = Codec.build(_config(tensors, head, path)).eval()
     except BadSetting as error:
         raise BadCheckpoint(f"{path} has sizes that no ViT-VQGAN has: {error}") from error
-    names = _names(codec)
+    places = places_of(codec, codec_name)
     spare = [name for name in tensors if name.startswith("loss.")]
-    check_names(tensors, names, spare=spare, path=path, hint=f"this is no first stage of {KIND}")
-    fill(codec, tensors, names, path=path)
+    check_names(tensors, places, spare=spare, path=path, hint=f"this is no first stage of {KIND}")
+    fill(codec, tensors, places, path=path)
     return codec
 
 
@@ -102,22 +102,14 @@ def export_vit(codec: Codec, path: str | Path, *, step: int = 0, force: bool = F
         WouldOverwrite: a file is there and not ``force``.
     """
     _check(codec)
-    refuse(path, force=force)
-    with atomic(path, force=force) as temporary:
-        tensors = take(codec, _names(codec))
-        torch.save({"epoch": 0, "global_step": step, "state_dict": tensors}, temporary)
+    tensors = take(codec, places_of(codec, codec_name))
+    write_checkpoint(path, {"epoch": 0, "global_step": step, "state_dict": tensors}, force=force)
 
 
 def _today(name: str) -> str:
     """A name of an earlier version of the published code as it is now."""
     name = re.sub(r"^(encoder|decoder)\.norm\.", r"\1.transformer.norm.", name)
     return name.replace("decoder.to_pixel.conv_out.", "decoder.to_pixel.1.")
-
-
-def _names(codec: Codec) -> dict[str, str]:
-    """Their names of a codec's tensors to our own."""
-    named = {own: codec_name(own) for own in codec.state_dict()}
-    return {theirs: own for own, theirs in named.items() if theirs is not None}
 
 
 def _config(tensors: Tensors, head: int, path: str | Path) -> dict[str, Any]:

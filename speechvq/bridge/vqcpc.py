@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from speechvq.bridge.checkpoint import check_names, fill, open_checkpoint, part_of, size_of, voice_names
+from speechvq.bridge.checkpoint import check_names, open_checkpoint, part_of, size_of, voice_names
+from speechvq.bridge.places import fill, same
 from speechvq.bridge.zerospeech import CODEBOOK_NAMES, DECODER_NAMES, build, decoder_spec
 from speechvq.codec import Codec
 from speechvq.errors import BadCheckpoint
@@ -77,8 +78,8 @@ def import_vqcpc(
         voices = voice_names(speakers, size_of(weights, "speaker_embedding.weight", 0, dims=2, path=vocoder))
         spec = decoder_spec(weights, path=vocoder)
         codec = build(encoder, parts, spec | {"speakers": voices, "own_codes": own, "jitter": 0.0}, path=path)
-        fill(codec, weights, VOCODER_NAMES, path=vocoder)
+        fill(codec, weights, same(codec, VOCODER_NAMES), path=vocoder)
         with torch.no_grad():
             codec.state_dict()["decoder.own.codebook"].copy_(encoder["codebook.embedding"])
-    fill(codec, encoder, ENCODER_NAMES | contexts, path=path)
+    fill(codec, encoder, same(codec, ENCODER_NAMES | contexts), path=path)
     return codec

@@ -17,16 +17,15 @@ from torch import Tensor
 from speechvq.bridge.checkpoint import (
     Tensors,
     check_names,
-    fill,
     open_checkpoint,
     part_of,
     size_of,
-    take,
     voice_names,
+    write_checkpoint,
 )
+from speechvq.bridge.places import fill, same, take
 from speechvq.codec import Codec
 from speechvq.errors import BadSetting
-from speechvq.store.atomic import atomic
 
 log = logging.getLogger(__name__)
 KIND = "bshall/ZeroSpeech"
@@ -88,8 +87,8 @@ def import_zerospeech(path: str | Path, *, speakers: str | Path | Sequence[str] 
     spec = decoder_spec(decoder, path=path) | {"speakers": voices, "lead": 160, "jitter": _jitter(encoder)}
     channels = size_of(encoder, "encoder.0.weight", 0, dims=3, path=path)
     codec = build(encoder, {"name": "zerospeech", "channels": channels}, spec, path=path)
-    fill(codec, encoder, ENCODER_NAMES, path=path)
-    fill(codec, decoder, DECODER_NAMES, path=path)
+    fill(codec, encoder, same(codec, ENCODER_NAMES), path=path)
+    fill(codec, decoder, same(codec, DECODER_NAMES), path=path)
     return codec
 
 
@@ -111,18 +110,16 @@ def export_zerospeech(
     """
     _check_exportable(codec)
     half = codec.decoder.spec["jitter"] / 2
-    encoder = take(codec, ENCODER_NAMES) | {JITTER: torch.tensor([half, 1 - 2 * half, half])}
+    encoder, decoder = (take(codec, same(codec, names)) for names in (ENCODER_NAMES, DECODER_NAMES))
+    encoder[JITTER] = torch.tensor([half, 1 - 2 * half, half])
     voices = list(codec.decoder.speakers)
     if speakers is not None and voices != sorted(voices):
         raise BadSetting(
             f"the voices {', '.join(voices[:4])} ... are not in the order of the alphabet, which the "
             "published code takes them to be in; export without --speakers and name them by their rows"
         )
-    with atomic(path, force=force) as temporary:
-        torch.save({"encoder": encoder, "decoder": take(codec, DECODER_NAMES), "step": step}, temporary)
-    if speakers is not None:
-        with atomic(speakers, force=force) as temporary:
-            temporary.write_text(json.dumps(voices, indent=2) + "\n", encoding="utf-8")
+    content, names = {"encoder": encoder, "decoder": decoder, "step": step}, json.dumps(voices, indent=2)
+    write_checkpoint(path, content, beside=speakers, text=names + "\n", force=force)
 
 
 def decoder_spec(decoder: Tensors, *, path: str | Path) -> dict[str, Any]:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from speechvq.bridge import load
+from speechvq.bridge.places import under
 from speechvq.bridge.taming import Net2Net, import_taming
 from speechvq.bridge.taming_config import ORDERS
 from speechvq.bridge.taming_export import export_taming
-from speechvq.bridge.taming_names import GPT, prior_places, under
+from speechvq.bridge.taming_names import GPT, prior_places
 from speechvq.codec import Codec, Codes
 from speechvq.errors import BadCheckpoint, BadSetting
 from speechvq.nets.sampling import Sampling

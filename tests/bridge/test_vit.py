@@ -10,6 +10,7 @@ import torch
 
 from speechvq.bridge import load
 from speechvq.bridge import vit as bridge
+from speechvq.bridge.places import places_of
 from speechvq.bridge.vit import export_vit, import_vit
 from speechvq.cli import main
 from speechvq.codec import Batch, Codec
@@ -84,8 +85,8 @@ def test_published_sizes_have_the_published_names_and_shapes():
             assert (config["encoder"]["size"], config["decoder"]["size"]) == ("small", part)
             assert config["encoder"]["reading"] == "enhancing"
             codec = Codec.build(config)
-            own = codec.state_dict()
-            assert {t: tuple(own[o].shape) for t, o in bridge._names(codec).items()} == shapes
+            places = places_of(codec, bridge.codec_name)
+            assert {name: place.shape for name, place in places.items()} == shapes
             assert codec.encoder.hop == 8
             assert isinstance(codec.encoder, ViTEncoder)
             assert codec.encoder.side == 256

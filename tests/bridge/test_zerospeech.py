@@ -139,6 +139,8 @@ def test_voices_written_for_the_published_code_are_in_its_order(tmp_path: Path, 
     codec = import_zerospeech(checkpoint, speakers=["b", "a", "e", "d", "c"])
     export_zerospeech(codec, tmp_path / "a.pt", speakers=tmp_path / "speakers.json")
     assert json.loads((tmp_path / "speakers.json").read_text()) == ["a", "b", "c", "d", "e"]
+    with pytest.raises(WouldOverwrite, match="speakers.json"):
+        export_zerospeech(codec, tmp_path / "b.pt", speakers=tmp_path / "speakers.json")
     codec.decoder.speakers = ("b", "a", "c", "d", "e")
     with pytest.raises(BadSetting, match="order of the alphabet"):
         export_zerospeech(codec, tmp_path / "b.pt", speakers=tmp_path / "other.json")

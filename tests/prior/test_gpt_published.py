@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from speechvq.bridge.taming_names import fill, prior_places
+from speechvq.bridge.places import fill
+from speechvq.bridge.taming_names import prior_places
 from speechvq.codec import Codes
 from speechvq.nets.sampling import Sampling
 from speechvq.nets.transformer import Depth

@@ -156,7 +156,8 @@ def _kept_at(corpus: PictureCorpus, name: str, split: str, codec: Codec) -> Path
     index = Path(corpus.settings.root) / INDEX
     if not index.is_file():
         return None
-    told = f"{name} {split} {codec.fingerprint} {corpus.frame} {corpus.channels}".encode()
+    seen = name or corpus.settings.view
+    told = f"{seen} {split} {codec.fingerprint} {corpus.frame} {corpus.channels}".encode()
     digest = hashlib.sha256(index.read_bytes() + told).hexdigest()[:12]
     return index.with_name(f"codes-{split}-{digest}.npy")
 

@@ -81,7 +81,7 @@ def taming(
     parts = {out: made} if isinstance(made, Codec) else {out / name: p for name, p in made.parts.items()}
     if stale := [folder for folder in there if folder not in parts]:
         raise BadSetting(f"{stale[0]} holds a model that this one has no part for; give another folder")
-    _save(made, parts, out, f"{KIND}, {checkpoint.name}")
+    _save(made, parts, out, f"{KIND}, {checkpoint.name}", force=force)
 
 
 def rqvae(
@@ -102,7 +102,7 @@ def rqvae(
     if _folders(out, ()) and not force:
         raise WouldOverwrite(out)
     made = import_rqvae(checkpoint, config=config, codec=codec, averaged=averaged)
-    _save(made, {out: made}, out, f"{KIND}, {checkpoint.name}")
+    _save(made, {out: made}, out, f"{KIND}, {checkpoint.name}", force=force)
 
 
 def vit(checkpoint: Last, out: One, *, head: Head = 64, force: Force = False) -> None:
@@ -115,7 +115,7 @@ def vit(checkpoint: Last, out: One, *, head: Head = 64, force: Force = False) ->
     if _folders(out, ()) and not force:
         raise WouldOverwrite(out)
     made = import_vit(checkpoint, head=head)
-    _save(made, {out: made}, out, f"{KIND}, {checkpoint.name}")
+    _save(made, {out: made}, out, f"{KIND}, {checkpoint.name}", force=force)
 
 
 def export_to_taming(
@@ -166,8 +166,12 @@ def _folders(folder: Path, parts: Sequence[str]) -> list[Path]:
     return [place for place in places if (place / CONFIG).exists()]
 
 
-def _save(made: Any, parts: Mapping[Path, "nn.Module"], out: Path, origin: str) -> None:
+def _save(made: Any, parts: Mapping[Path, "nn.Module"], out: Path, origin: str, *, force: bool) -> None:
     """Save what was ``made``, whose ``parts`` become these folders, and say how large they are."""
+    from speechvq.store.weights import refuse_folder
+
+    for folder in parts:
+        refuse_folder(folder, force=force)
     weights = {folder: sum(p.numel() for p in part.parameters()) for folder, part in parts.items()}
     listed = "".join(f"- {folder.name}: {count:,} parameters\n" for folder, count in weights.items())
     card = f"Imported by speechvq from {origin}.\n\n{listed}\nThe weights are their authors'.\n"

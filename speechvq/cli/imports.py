@@ -12,7 +12,7 @@ from rich.console import Console
 
 from speechvq.cli import import_pictures
 from speechvq.cli.options import Force
-from speechvq.errors import BadSetting, WouldOverwrite
+from speechvq.errors import BadSetting
 
 if TYPE_CHECKING:
     from speechvq.codec import Codec
@@ -96,12 +96,11 @@ def export(
 
 def _keep(make: Callable[[], "Codec"], out: Path, origin: str, force: bool) -> None:
     """Make the codec, unless there is already one, and say what it is."""
-    from speechvq.store.weights import CONFIG
+    from speechvq.store.weights import refuse_folder
 
     if out.exists() and not out.is_dir():
         raise BadSetting(f"{out} is a file; give the name of a folder")
-    if (out / CONFIG).exists() and not force:
-        raise WouldOverwrite(out)
+    refuse_folder(out, force=force)
     codec = make()
     weights = sum(parameter.numel() for parameter in codec.parameters())
     size, voices = codec.quantizer.codebook_size, codec.decoder.speakers

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from speechvq.errors import BadCheckpoint
-from speechvq.store.atomic import atomic
+from speechvq.store.atomic import atomic, refuse
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
@@ -67,6 +67,12 @@ def save_folder(
         temporary.write_text(card or "A model of speechvq; its settings are in config.json.\n")
     with atomic(folder / CONFIG) as temporary:
         temporary.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def refuse_folder(folder: str | Path, *, force: bool) -> None:
+    """Raise `WouldOverwrite` now if a file lies where `save_folder` would write one, and not ``force``."""
+    for name in (CONFIG, WEIGHTS, CARD):
+        refuse(Path(folder) / name, force=force)
 
 
 def load_config(folder: str | Path) -> dict[str, Any]:

@@ -66,6 +66,17 @@ def test_a_transformer_there_and_back(desk: Path, capsys: pytest.CaptureFixture[
     assert same("net.ckpt", "out.ckpt")
 
 
+def test_what_else_lies_in_the_folder_is_not_replaced(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine").mkdir()
+    Path("mine/README.md").write_text("mine")
+    command = ["import", "taming", "vqgan.ckpt", "mine"]
+    assert main(command) == 2
+    assert "mine/README.md is already there" in capsys.readouterr().err
+    assert [path.name for path in Path("mine").iterdir()] == ["README.md"]
+    assert Path("mine/README.md").read_text() == "mine"
+    assert main([*command, "--force"]) == 0
+
+
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [

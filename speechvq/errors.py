@@ -80,8 +80,8 @@ class UnknownSpeaker(SpeechVQError):
 class WouldOverwrite(SpeechVQError):
     """An output that is already there; nothing was written."""
 
-    def __init__(self, path: object) -> None:
-        super().__init__(f"{path} is already there; give --force to replace it, or another name")
+    def __init__(self, path: object, *, how: str = "--force") -> None:
+        super().__init__(f"{path} is already there; give {how} to replace it, or another name")
 
 
 class MissingExtra(SpeechVQError):

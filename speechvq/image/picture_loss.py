@@ -4,6 +4,7 @@ Mean absolute error in VQGAN (Esser, Rombach and Ommer 2021), mean squared error
 section 3.1); both add a perceptual distance. A decoder of segmentations learns by cross-entropy alone.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +44,15 @@ class PictureLoss:
         if not (self.pixels >= 0 and self.features >= 0):
             raise BadSetting("the weights of pixels and features must be at least 0")
 
+    def check(self, channels: int, size: Sequence[int]) -> None:
+        """Raise now what the losses of pictures of so many ``channels`` and pixels would raise."""
+        if self.kind == "picture" and self._perceives:
+            self.perceptual.check(channels, size)
+
+    @property
+    def _perceives(self) -> bool:
+        return self.perceptual.network != "none" and self.features > 0
+
     def __call__(self, made: Tensor, target: Tensor, weight: Tensor) -> dict[str, Tensor]:
         """The losses of what was ``made`` against the ``target``, both (B, C, H, W) in float32.
 
@@ -55,7 +65,7 @@ class PictureLoss:
         difference = made - target
         error = difference.abs() if self.error == "absolute" else difference.square()
         losses = {ERRORS[self.error]: self.pixels * _mean(error, weight)}
-        if self.perceptual.network != "none" and self.features > 0:
+        if self._perceives:
             losses["picture/perceptual"] = self.features * self._looks(made, target, weight)
         return losses
 

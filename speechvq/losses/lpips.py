@@ -109,8 +109,9 @@ def _found(given: str | Path | None, places: list[Path], what: str, argument: st
         if place.is_file():
             return place
     raise BadCheckpoint(
-        f"{what} is not at {' or '.join(map(str, places))}; give its path as {argument}=, or use the "
-        "perceptual loss 'efficientnet', whose weights come as a package"
+        f"{what} is not at {' or '.join(map(str, places))}; give its path as {argument}= (of a run: "
+        f"model.decoder.loss.perceptual.{argument}=), or use the perceptual loss 'efficientnet', whose "
+        "weights come as a package"
     )
 
 

@@ -11,6 +11,7 @@ learned weights: every direction counts the same, and d is twice the mean of one
 [0, 2]. Its values are near those of LPIPS, so that the same weight in a loss serves both.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
@@ -55,21 +56,19 @@ class Perceptual:
             MissingExtra: "efficientnet" is not installed.
             BadCheckpoint: the files of "lpips" are not there or hold something else.
         """
-        if made.shape[1] not in (1, 3):
-            raise BadSetting(
-                f"a perceptual loss looks at pictures of 1 or 3 channels, not {made.shape[1]}; "
-                "choose the network 'none'"
-            )
-        if min(made.shape[-2:]) < 16:
-            raise BadSetting(
-                f"pictures of {tuple(made.shape[-2:])} pixels are too small for a perceptual loss"
-            )
+        _fit(made.shape[1], made.shape[-2:])
         if self.network == "none":
             return made.new_zeros(())
         judge = _frozen(self.network, self.vgg, self.linear, made.device)
         with torch.autocast(made.device.type, enabled=False):
             made, target = (x.float().expand(-1, 3, -1, -1) for x in (made, target.detach()))
             return judge(made, target).mean()
+
+    def check(self, channels: int, size: Sequence[int]) -> None:
+        """Raise now what a call with pictures of so many ``channels`` and pixels (H, W) would raise."""
+        _fit(channels, size)
+        if self.network != "none":
+            _frozen(self.network, self.vgg, self.linear, torch.device("cpu"))
 
 
 class EfficientNetDistance(nn.Module):
@@ -111,6 +110,19 @@ class EfficientNetDistance(nn.Module):
             if place < self.halving[-1]:
                 x = block(x)
         return found
+
+
+def _fit(channels: int, size: Sequence[int]) -> None:
+    if channels not in (1, 3):
+        raise BadSetting(
+            f"a perceptual loss looks at pictures of 1 or 3 channels, not {channels}; "
+            "choose the network 'none'"
+        )
+    if min(size) < 16:
+        raise BadSetting(
+            f"pictures of {tuple(size)} pixels are too small for a perceptual loss; give larger ones, or "
+            "choose the network 'none'"
+        )
 
 
 def _prepared(x: Tensor) -> Tensor:

@@ -130,7 +130,10 @@ def _classes(corpus: Any, name: str = "label") -> list[str]:
             )
         if name != "label":
             raise BadSetting(f"whose codes of {name}? give model.told.{name}=FOLDER, its finished codec")
-        raise BadSetting("this data has no classes to tell the prior; leave labels and model.told.label out")
+        raise BadSetting(
+            "this data has no classes to tell the prior; give ~model.told (or ~model.told.label) if there is "
+            "one, and model.prior.labels=[] if that is auto"
+        )
     return list(found)
 
 

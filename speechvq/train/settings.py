@@ -11,7 +11,7 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
@@ -107,7 +107,8 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     """``configs/train.yaml`` with ``overrides`` such as ``experiment=speech`` or ``runtime.steps=100``.
 
     Raises:
-        BadSetting: an override that Hydra cannot read, or a file that does not exist.
+        BadSetting: an override that Hydra cannot read.
+        UnknownName: a group has no file of that name.
     """
     # A dotted name may be new to the files (they hold choices only); its owner checks it when made.
     dotted = [f"++{o}" if "." in o.split("=")[0] and o[0] not in "+~" else o for o in overrides]
@@ -115,6 +116,9 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             config = hydra_compose("train", dotted)
             OmegaConf.resolve(config)
+    except MissingConfigException as error:
+        group, _, name = (error.missing_cfg_file or "").rpartition("/")
+        raise UnknownName(group, name, list(error.options or ())) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         given = " ".join(overrides)
         raise BadSetting(f"the settings {given} cannot be used: {_first_line(error)}") from error

@@ -10,8 +10,10 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from speechvq.errors import BadCheckpoint, WouldOverwrite
+from speechvq.errors import BadCheckpoint, BadSetting, WouldOverwrite
 from speechvq.store.atomic import atomic
 from speechvq.table import plain
 from speechvq.train.checkpoint import Checkpoints
@@ -21,7 +23,13 @@ OURS = ("config.yaml", "log.jsonl", "board", "checkpoints", "codec", "prior")
 
 
 def start_fabric(runtime: Runtime) -> Fabric:
-    """One process on one device, or, when torchrun has started several, this one of them."""
+    """One process on one device, or, when torchrun has started several, this one of them.
+
+    Raises:
+        BadSetting: a GPU is asked for, and there is none.
+    """
+    if runtime.accelerator == "cuda" and not torch.cuda.is_available():
+        raise BadSetting("runtime.accelerator is cuda, and no CUDA GPU can be used here; give cpu, or auto")
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
     world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
@@ -52,16 +60,20 @@ def resumable(folder: Path, settings: Settings) -> bool:
 
     Raises:
         WouldOverwrite: there is something, and it is neither to be resumed nor replaced.
-        BadCheckpoint: the run there is of another codec.
+        BadCheckpoint: the run there is of another codec, or its config.yaml cannot be read.
     """
     there = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
     if there and not settings.resume and not settings.force:
-        raise WouldOverwrite(f"{folder} (a run; resume=true goes on with it, force=true replaces it)")
+        raise WouldOverwrite(folder, how="resume=true to go on with a run that is there, force=true")
     if not settings.resume or not Checkpoints(folder / "checkpoints").latest.is_file():
         return False
-    before = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    try:
+        before = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    except (FileNotFoundError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        where = folder / "config.yaml"
+        raise BadCheckpoint(f"{where}, by which a run is resumed, is gone or damaged") from error
     for name in ("room", "rate", "model", "quantizer", "objective"):
-        if isinstance(before, dict) and before.get(name) != plain(getattr(settings, name)):
+        if not isinstance(before, dict) or before.get(name) != plain(getattr(settings, name)):
             raise BadCheckpoint(f"the run in {folder} had another {name}; give the same, or another folder")
     return True
 

@@ -70,7 +70,7 @@ def open_task(settings: Settings) -> Task:
     if settings.init_from:
         facts["begins with"] = warm_start(codec, settings.init_from)
     objective = build_objective(settings.objective, codec)
-    _check_size(objective, codec, corpus)
+    _check_sight(objective, codec, corpus)
     facts["objective"] = str(settings.objective.get("name", "codec"))
     train, valid = (
         corpus.split(name, hop=codec.encoder.hop, speakers=codec.decoder.speakers)
@@ -79,13 +79,20 @@ def open_task(settings: Settings) -> Task:
     return Task(objective, train, valid, board.media, codec.frame_rate, facts)
 
 
-def _check_size(objective: Objective, codec: Codec, corpus: Any) -> None:
-    """Raise `BadSetting` now if the encoder or the critic cannot see pictures of this size."""
+def _check_sight(objective: Objective, codec: Codec, corpus: Any) -> None:
+    """Raise now what encoder, critic or losses would, if they cannot see the corpus's pictures."""
     size, critic = getattr(corpus, "size", None), getattr(objective, "critic", None)
     if size is None:
         return
     most, whole = getattr(codec.encoder, "side", None), getattr(critic, "side", None)
     said = f"pictures of {size[0]} x {size[1]} pixels"
+    if check := getattr(getattr(codec.decoder, "loss", None), "check", None):
+        check(corpus.colours, size)
+    if min(size) < (least := getattr(critic, "least", 1)):
+        raise BadSetting(
+            f"{said} are too small for the critic, which needs {least} a side; give larger ones, or fewer "
+            "objective.layers"
+        )
     if most is not None and max(size) > most:
         raise BadSetting(
             f"{said} are larger than the {most} a side that the encoder has positions of; give "
@@ -164,7 +171,7 @@ def warm_start(module: nn.Module, folder: str | Path) -> str:
     new, unused = sorted(set(wanted) - set(fits)), sorted(set(stored) - set(fits))
     for names, what in ((new, "begins anew"), (unused, f"is in {folder} but has no place")):
         for name in names:
-            log.info("%s %s", name, what)
+            log.debug("%s %s", name, what)
     words = f"{len(fits)} tensors of {folder}"
     if new:
         words += f"; {len(new)} begin anew ({_named(new)})"

@@ -1,6 +1,7 @@
 """Codecs of pictures and priors over their codes by the same loop as sound; a prior told by another codec."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from speechvq.codec import Codec
-from speechvq.errors import BadSetting
+from speechvq.errors import BadSetting, SpeechVQError
 from speechvq.image.coded import open_codes
 from speechvq.image.data import open_corpus
 from speechvq.prior import Prior
@@ -135,6 +136,45 @@ def test_codes_are_kept_beside_a_store_by_what_they_are_of(pictures, picture_cod
     assert torch.equal(first.condition["edges"], again.condition["edges"])
     assert opened(size=8).codes.shape[2:] == (2, 2)
     assert len(set(pictures.glob("codes-valid-*.npy"))) == len(kept) + 2
+
+
+def test_kept_codes_of_one_view_are_not_those_of_another(pictures):
+    parts = {"encoder": VQVAE | {"dim": 8, "colours": 1}, "decoder": VQVAE | {"colours": 1}}
+    book = {"name": "lfq", "codebook_size": 256}
+    torch.manual_seed(2)
+    codec = Codec.build({"room": "image", "rate": 1, "quantizer": book} | parts)
+    for name, parameter in codec.named_parameters():
+        if name.endswith("bias"):  # without them the codes depend on the picture
+            torch.nn.init.zeros_(parameter)
+    each = []
+    for view in ("edges", "depth"):
+        corpus = open_corpus({"root": str(pictures), "view": view})
+        data, found = corpus.split("valid"), open_codes(corpus, codec, ("valid",), told={})["valid"]
+        seen = data.collate([data[0, i] for i in range(len(data))]).signal
+        assert torch.equal(found.codes.long(), codec.encode(seen).indices)
+        each.append(found.codes)
+    assert not torch.equal(*each)
+
+
+VQGAN = {"name": "vqgan", "size": "tiny", "colours": "auto"}
+PATCH = {"name": "critic", "critic": "patch", "layers": 3, "width": 8, "features": 0, "start_step": 900}
+
+
+@pytest.mark.parametrize(
+    ("loss", "more", "sentence"),
+    [
+        ({}, {"data__size": 8}, r"\(8, 8\) pixels are too small for a perceptual loss"),
+        ({}, {"data__view": "segmentation"}, "1 or 3 channels, not 2"),
+        ({"perceptual": {"network": "lpips", "vgg": "no.pth"}}, {}, r"not at no.pth; .*perceptual\.vgg="),
+        ({"features": 0.0}, {"objective": PATCH}, r"16 x 16 pixels are too small .* needs 24 a side"),
+    ],
+)
+def test_what_no_loss_can_see_is_said_before_there_is_a_run(of_pictures, runs, loss, more, sentence):
+    model = {"encoder": VQGAN, "decoder": VQGAN | {"loss": loss}}
+    asked = runs.having(of_pictures, model=model, **more)
+    with pytest.raises(SpeechVQError, match=sentence):
+        train(asked)
+    assert not Path(asked["folder"]).exists()
 
 
 def test_what_cannot_be_told_is_said(of_pictures, picture_codec, runs):

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from speechvq.codec import Codec
+from speechvq.errors import BadCheckpoint, BadSetting, WouldOverwrite
 from speechvq.train import train
 
 
@@ -61,6 +62,25 @@ def _send(folder: Path, after: int, how: signal.Signals, process: int) -> None:
             os.kill(process, how)
             return
         time.sleep(0.001)
+
+
+@pytest.mark.parametrize("text", [None, "", "a: [1", "model: 3"])
+def test_a_run_without_its_settings_is_not_gone_on_with(config, runs, text):
+    folder = train(runs.having(config, runtime__steps=1))
+    (folder / "config.yaml").unlink()
+    if text is not None:
+        (folder / "config.yaml").write_text(text)
+    with pytest.raises(BadCheckpoint, match=r"config.yaml.* is gone or damaged|had another room"):
+        train(runs.having(config, resume=True))
+    with pytest.raises(WouldOverwrite, match="give resume=true to go on .*, force=true to replace it"):
+        train(config)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_said(config, runs):
+    with pytest.raises(BadSetting, match="no CUDA GPU can be used here"):
+        train(runs.having(config, runtime__accelerator="cuda"))
+    assert not Path(config["folder"]).exists()
 
 
 def test_killed_anywhere_and_resumed_equals_uninterrupted(config, runs):

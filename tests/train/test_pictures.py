@@ -1,13 +1,16 @@
 """Codecs of pictures and priors over their codes by the same loop as sound; a prior told by another codec."""
 
+import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from speechvq.cli import main
 from speechvq.codec import Codec
 from speechvq.errors import BadSetting, SpeechVQError
 from speechvq.image.coded import open_codes
@@ -190,3 +193,28 @@ def test_what_cannot_be_told_is_said(of_pictures, picture_codec, runs):
             train(runs.having(of_pictures, model=told | {"told": {name: said}}))
     with pytest.raises(BadSetting, match=r"leave data.view out"):
         train(runs.having(of_pictures, model=told | {"told": {"label": None}}, data__view="depth"))
+
+
+def test_from_someones_photos_to_new_ones_at_the_command_line(tmp_path, monkeypatch, capsys):
+    """Nothing but a folder: JPEGs of several sizes and colours, in folders, and one that is broken."""
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    for i, (height, width) in enumerate([(40, 60), (70, 33), (32, 32), (90, 200)] * 2):
+        place = Path("my photos") / f"{i % 2}" / f"{i}.JPG"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        levels = draw.integers(256, size=(height, width, 3), dtype=np.uint8)
+        Image.fromarray(levels).convert(("RGB", "L", "CMYK")[i % 3]).save(place)
+    Path("my photos/0/broken.jpg").write_bytes(Path("my photos/0/0.JPG").read_bytes()[:300])
+    sizes = ["data.size=32", "runtime.steps=1", "runtime.batch_size=2", "runtime.accelerator=cpu"]
+    tiny = ["model.encoder.size=tiny", "model.decoder.size=tiny", "objective.start_step=0"]
+    assert main(["train", "experiment=image_vqgan", "data.root=my photos", *sizes, *tiny]) == 0
+    assert "left out" in capsys.readouterr().err
+    last = json.loads(Path("runs/image_vqgan/log.jsonl").read_text().splitlines()[0])
+    assert {"picture/l1", "picture/perceptual", "critic/maker", "critic/critic", "critic/balance"} <= set(
+        last
+    )
+    prior = ["model.prior.size=tiny", "model.told.label=null"]
+    assert main(["train", "experiment=image_gpt", "data.root=my photos", *sizes, *prior]) == 0
+    made = ["generate", "runs/image_gpt/prior", "--codec", "runs/image_vqgan/codec", "--label", "1"]
+    assert main([*made, "--size", "48x32", "--out", "new.jpg"]) == 0
+    assert Image.open("new.jpg").size == (48, 32)

@@ -68,8 +68,8 @@ def build_prior(
         codec=codec.fingerprint,
     )
     lend(prior, codec)
-    if isinstance(prior, ResidualPrior) and prior.grid and hasattr(corpus, "size"):
-        prior.net.positions(_grid(codec, corpus))  # said now, of pictures, which are all of one size
+    if isinstance(prior, ResidualPrior) and prior.grid:
+        prior.net.positions(_grid(codec, corpus))  # said now, not at the first batch that is too large
     return prior
 
 

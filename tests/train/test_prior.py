@@ -137,6 +137,9 @@ def test_a_prior_is_fitted_to_codec_and_data(manifest, pictures, codec, picture_
     longer = open_recordings({"manifest": str(manifest), "seconds": 0.4, "valid_seconds": 0.6}, rate=16000)
     with pytest.raises(BadSetting, match="longer than the 0.4 s that places are learned of"):
         build_prior(spec | {"labels": []}, of_speech, longer)
+    with pytest.raises(BadSetting, match=r"a grid \(30,\) does not fit in the grid \(29,\)"):
+        build_prior(spec | {"labels": [], "grid": [29]}, of_speech, recordings)
+    assert build_prior(spec | {"labels": [], "grid": [31]}, of_speech, recordings).grid == (31,)
     with pytest.raises(BadSetting, match=r"this prior takes \(1, 16, 5\)"):
         build_prior(spec | {"channels": 5}, of_pictures, corpus)
     config = of_pictures.config | {"quantizer": {"name": "fsq", "levels": [3, 3]}}

@@ -13,32 +13,24 @@ is surest.
 import json
 import math
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from fashion_baseline import KINDS, build, check
-from PIL import Image
+from findings import keep, report
+from splits import first, shuffled
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from speechvq.codec import Batch, Codec
+from speechvq.codec import Codec
 from speechvq.image.bits import bits_per_dim
 from speechvq.image.data import PictureData, open_corpus
-from speechvq.image.sheet import sheet
 from speechvq.nets.sampling import Sampling
 from speechvq.prior import Prior
 from speechvq.prior.rejection import best_of
-from speechvq.store.atomic import atomic
 
 BOUND_OF, PICTURES, EACH, BEST_OF = 50, 1000, 40, 4
 """Samples of the tighter bound, pictures for bounds, samples of each class, drawn for each that is kept."""
-
-
-def batches(data: PictureData, count: int, size: int = 50) -> Iterator[Batch]:
-    """The first ``count`` items."""
-    for first in range(0, min(count, len(data)), size):
-        yield data.collate([data[0, i] for i in range(first, min(first + size, count, len(data)))])
 
 
 @torch.no_grad()
@@ -50,7 +42,7 @@ def bits(runs: Path, data: PictureData) -> dict[str, float]:
     everybody = {kind: build(kind, runs / f"{kind}.safetensors").eval() for kind in KINDS}
     sums: dict[str, float] = {}
     torch.manual_seed(0)
-    for batch in tqdm(list(batches(data, PICTURES)), "bits"):
+    for batch in tqdm(list(first(data, PICTURES)), "bits"):
         label = {"label": batch.condition["label"]}
         found = {"vqvae, uniform": bits_per_dim(codec, batch.signal)}
         found["vqvae, PixelCNN"] = bits_per_dim(
@@ -81,11 +73,9 @@ def classifier(
 ) -> Classifier:
     """Trained on real pictures."""
     torch.manual_seed(seed)
-    model, order = Classifier(classes), torch.randperm(len(train))
+    model = Classifier(classes)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    for step in tqdm(range(steps), "classifier"):
-        rows = [int(order[i % len(order)]) for i in range(step * size, (step + 1) * size)]
-        batch = train.collate([train[0, i] for i in rows])
+    for batch in tqdm(shuffled(train, steps, size), "classifier", total=steps):
         loss = nn.functional.cross_entropy(model(batch.signal), batch.condition["label"])
         optimiser.zero_grad()
         loss.backward()
@@ -118,12 +108,6 @@ def choicest(judge: Classifier, pictures: Tensor, labels: Tensor) -> Tensor:
     return best_of(pictures.unflatten(0, groups), sure.view(groups), EACH)
 
 
-def keep(pictures: Tensor, path: Path, *, columns: int) -> None:
-    """A sheet as PNG."""
-    with atomic(path) as temporary:
-        Image.fromarray(sheet(pictures, columns=columns)).save(temporary, format="PNG")
-
-
 def main(runs: Path, root: str, out: Path) -> None:
     """Everything, to ``out/figures.json`` and sheets."""
     out.mkdir(parents=True, exist_ok=True)
@@ -133,7 +117,7 @@ def main(runs: Path, root: str, out: Path) -> None:
     found: dict[str, object] = {"steps": json.loads(log[-1])["step"], "pictures": min(PICTURES, len(test))}
     found["bits per dimension"] = bits(runs, test)
     model = classifier(train, len(corpus.classes))
-    real = next(batches(test, 2000, 2000))
+    real = next(first(test, 2000, 2000))
     found["real pictures recognised"] = right(model, real.signal, real.condition["label"])
     codec = Codec.from_pretrained(runs / "vqvae/codec")
     again = codec.decode(codec.encode(real.signal[:500]))
@@ -151,9 +135,7 @@ def main(runs: Path, root: str, out: Path) -> None:
     found[f"best of {BEST_OF} recognised"] = right(model, best.flatten(0, 1), labels)
     keep(best[:, :12].flatten(0, 1), out / f"best_of_{BEST_OF}.png", columns=12)
     keep(torch.cat([real.signal[:12], again[:12]]), out / "reconstructions.png", columns=12)
-    with atomic(out / "figures.json") as temporary:
-        temporary.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+    report(found, out)
 
 
 if __name__ == "__main__":

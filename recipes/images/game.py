@@ -8,14 +8,13 @@ depth or classes: how well small networks, trained on real frames, find the cond
 frames that belong to another condition, and beside the real frames.
 """
 
-import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from fashion import keep
+from findings import TOGETHER, again, keep, looks, report, steps
 from guessers import Guesser, learn
+from splits import spread
 from torch import Tensor
 from tqdm import tqdm
 
@@ -25,33 +24,28 @@ from speechvq.image.views import view
 from speechvq.losses.perceptual import Perceptual
 from speechvq.nets.sampling import Sampling
 from speechvq.prior import Prior
-from speechvq.score.picture_features import picture_features
-from speechvq.score.pictures import depth_correlation, frechet_distance, moments, overlap, psnr, ssim
-from speechvq.store.atomic import atomic
+from speechvq.score.pictures import depth_correlation, frechet_distance, overlap, psnr, ssim
 
-FRAMES, MADE, TOGETHER = 384, 64, 32
+FRAMES, MADE = 384, 64
 SAMPLING = Sampling(top_k=100)
 
 
-def frames(data: PictureData, count: int) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    """``count`` frames, spread over all games, and what goes with them, some at a time."""
-    rows = [i * len(data) // count for i in range(count)]
-    for first in range(0, count, TOGETHER):
-        batch = data.collate([data[0, i] for i in rows[first : first + TOGETHER]])
-        yield batch.signal, batch.condition
+def frames(data: PictureData) -> Tensor:
+    """`FRAMES` frames, spread over all games."""
+    return torch.cat([batch.signal for batch in spread(data, FRAMES)])
 
 
 @torch.no_grad()
 def reconstructions(runs: Path, data: PictureData, out: Path) -> dict[str, dict[str, float]]:
     """Figures of each codec."""
-    real = torch.cat([signal for signal, _ in frames(data, FRAMES)])
-    wanted, found, rows = moments(picture_features(real.split(TOGETHER))), {}, [real[:: FRAMES // 10][:10]]
-    for name in ("warm", "plain", "critic"):
-        codec = Codec.from_pretrained(runs / name / "codec")
-        made = torch.cat([codec.decode(codec.encode(x)) for x in tqdm(real.split(TOGETHER), name)])
-        distance = torch.stack([Perceptual()(a, b) for a, b in _pairs(made, real)]).mean()
+    real = frames(data)
+    wanted, found, rows = looks(real), {}, [real[:: FRAMES // 10][:10]]
+    for name in tqdm(("warm", "plain", "critic"), "codecs"):
+        made = again(Codec.from_pretrained(runs / name / "codec"), real)
+        parts = zip(made.split(TOGETHER), real.split(TOGETHER), strict=True)
+        distance = torch.stack([Perceptual()(a, b) for a, b in parts]).mean()
         found[name] = {
-            "Frechet": frechet_distance(moments(picture_features(made.split(TOGETHER))), wanted),
+            "Frechet": frechet_distance(looks(made), wanted),
             "PSNR": float(psnr(made, real).mean()),
             "SSIM": float(ssim(made, real).mean()),
             "perceptual": float(distance),
@@ -59,10 +53,6 @@ def reconstructions(runs: Path, data: PictureData, out: Path) -> dict[str, dict[
         rows.append(made[:: FRAMES // 10][:10])
     keep(torch.cat(rows), out / "reconstructions.png", columns=10)
     return found
-
-
-def _pairs(made: Tensor, real: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    yield from zip(made.split(TOGETHER), real.split(TOGETHER), strict=True)
 
 
 @torch.no_grad()
@@ -74,14 +64,14 @@ def told(
     prior = Prior.from_pretrained(runs / f"from_{name}/prior")
     other = Codec.from_pretrained(runs / name / "codec")
     made, real, maps, shown = [], [], [], []
-    for picture, condition in tqdm(list(frames(data, MADE)), f"told {name}"):
-        seen = view(kind, picture, condition, classes=other.encoder.colours)
+    for batch in tqdm(list(spread(data, MADE, TOGETHER)), f"told {name}"):
+        seen = view(kind, batch.signal, batch.condition, classes=other.encoder.colours)
         codes = other.encode(seen).indices
-        grid = codec.encoder.grid(tuple(picture.shape[2:]))
+        grid = codec.encoder.grid(tuple(batch.signal.shape[2:]))
         new = prior.generate(grid, {kind: codes}, SAMPLING, count=len(codes))
         made.append(codec.decode(new))
-        real.append(picture)
-        maps.append(condition[kind])
+        real.append(batch.signal)
+        maps.append(batch.condition[kind])
         shown.append(seen)
     everything = [torch.cat(parts) for parts in (shown, made, real)]
     keep(everything[0][:10], out / f"{name}.png", columns=10)
@@ -107,7 +97,7 @@ def _follows(guesser: Guesser, pictures: Tensor, wanted: Tensor, kind: str) -> f
 def free(runs: Path, data: PictureData, out: Path) -> dict[str, float]:
     """Frames told nothing, and one twice as wide by sliding windows."""
     codec, prior = Codec.from_pretrained(runs / "critic/codec"), Prior.from_pretrained(runs / "free/prior")
-    real = torch.cat([signal for signal, _ in frames(data, FRAMES)])
+    real = frames(data)
     height, width = codec.encoder.grid(tuple(real.shape[2:]))
     made = []
     for seed in range(FRAMES // TOGETHER):
@@ -116,14 +106,7 @@ def free(runs: Path, data: PictureData, out: Path) -> dict[str, float]:
     wide = prior.generate((height, 2 * width), None, SAMPLING, count=4)
     keep(torch.cat(made)[:20], out / "free.png", columns=10)
     keep(codec.decode(Codes(wide.indices)), out / "wide.png", columns=2)
-    wanted = moments(picture_features(real.split(TOGETHER)))
-    return {"Frechet": frechet_distance(moments(picture_features(made)), wanted)}
-
-
-def steps(runs: Path) -> dict[str, int]:
-    """How many steps each model was trained."""
-    logs = {path.parent.name: path.read_text().splitlines() for path in sorted(runs.glob("*/log.jsonl"))}
-    return {name: max(json.loads(line)["step"] for line in lines) for name, lines in logs.items()}
+    return {"Frechet": frechet_distance(looks(torch.cat(made)), looks(real))}
 
 
 def main(runs: Path, root: str, out: Path) -> None:
@@ -138,9 +121,7 @@ def main(runs: Path, root: str, out: Path) -> None:
     found["depth correlation"] = told(runs, "depth", "depth", test, deep, out)
     found["mean IoU"] = told(runs, "classes", "segmentation", test, things, out)
     found["told nothing"] = free(runs, test, out)
-    with atomic(out / "figures.json") as temporary:
-        temporary.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+    report(found, out)
 
 
 if __name__ == "__main__":

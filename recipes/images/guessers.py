@@ -1,13 +1,11 @@
 """Small networks that guess depth, or classes, from a frame: trained on real frames, they judge made ones."""
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
+from splits import shuffled
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from speechvq.codec import Batch
 from speechvq.image.data import PictureData
 
 
@@ -38,19 +36,13 @@ def _block(before: int, after: int) -> nn.Sequential:
     return nn.Sequential(first, nn.GroupNorm(8, after), nn.ReLU(), second, nn.GroupNorm(8, after), nn.ReLU())
 
 
-def _shuffled(data: PictureData, steps: int, size: int) -> Iterator[Batch]:
-    order = torch.randperm(len(data)).tolist()
-    for step in range(steps):
-        yield data.collate([data[0, order[i % len(data)]] for i in range(step * size, (step + 1) * size)])
-
-
 def learn(data: PictureData, kind: str, outputs: int, *, steps: int, size: int = 16) -> Guesser:
     """A guesser of "depth" (least absolute error) or "segmentation" (cross-entropy)."""
     torch.manual_seed(0)
     model = Guesser(outputs)
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
     rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for batch in tqdm(_shuffled(data, steps, size), f"guesser of {kind}", total=steps):
+    for batch in tqdm(shuffled(data, steps, size), f"guesser of {kind}", total=steps):
         said, wanted = model(batch.signal), batch.condition[kind]
         loss = F.cross_entropy(said, wanted) if kind == "segmentation" else F.l1_loss(said, wanted)
         optimiser.zero_grad()

@@ -7,14 +7,14 @@ mean squared error of held-out pictures (32 x 32, in bytes, 0 to 255), of codecs
 quantizer only.
 """
 
-import json
 import math
 import sys
 from pathlib import Path
 
 import matplotlib as mpl
 import torch
-from fashion import batches, keep
+from findings import keep, report
+from splits import first
 from tqdm import tqdm
 
 from speechvq.codec import Codec
@@ -28,23 +28,23 @@ PICTURES = 2000
 def measured(folder: Path, data: PictureData) -> tuple[dict[str, float], torch.Tensor]:
     """Rate, distortion and use of the codes of one codec; and the first ten pictures it made."""
     codec = Codec.from_pretrained(folder / "codec")
-    error, used, first = 0.0, [], None
-    for batch in tqdm(list(batches(data, PICTURES, 100)), folder.name):
+    error, used, shown = 0.0, [], None
+    for batch in tqdm(list(first(data, PICTURES, 100)), folder.name):
         codes = codec.encode(batch.signal)
         made = codec.decode(codes, size=tuple(batch.signal.shape[2:]))
         error += float(((made - batch.signal) * 127.5).square().double().mean()) * len(made)
         used.append(codes.indices.flatten(2).movedim(1, 0).flatten(1))
-        first = made[:10] if first is None else first
+        shown = made[:10] if shown is None else shown
     indices = torch.cat(used, dim=1)
     size = codec.quantizer.codebook_size
-    assert first is not None
+    assert shown is not None
     return {
         "depth": codec.quantizer.num_codebooks,
         "codes": size,
         "bits": indices.shape[0] * indices.shape[1] / min(PICTURES, len(data)) * math.log2(size),
         "mean squared error": error / min(PICTURES, len(data)),
         "used": len(indices.unique()) / size,
-    }, first
+    }, shown
 
 
 def plot(rows: list[dict[str, float]], path: Path) -> None:
@@ -82,13 +82,10 @@ def main(runs: Path, root: str, out: Path) -> None:
     found = [measured(folder, data) for folder in folders]
     found.sort(key=lambda pair: (pair[0]["bits"], pair[0]["depth"]))
     rows = [row for row, _ in found]
-    real = next(batches(data, 10, 10)).signal
+    real = next(first(data, 10, 10)).signal
     keep(torch.cat([real, *(made for _, made in found)]), out / "reconstructions.png", columns=10)
     plot(rows, out / "plot.png")
-    figures = {"pictures": min(PICTURES, len(data)), "rows": rows}
-    with atomic(out / "figures.json") as temporary:
-        temporary.write_text(json.dumps(figures, indent=1) + "\n")
-    print(json.dumps(figures, indent=1))
+    report({"pictures": min(PICTURES, len(data)), "rows": rows}, out)
 
 
 if __name__ == "__main__":

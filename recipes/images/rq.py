@@ -7,7 +7,6 @@ Both codecs spend the same bits on a frame. Frechet distances are of EfficientNe
 one thread: best of three rounds in which the contestants take turns, by the process's CPU time.
 """
 
-import json
 import math
 import sys
 import time
@@ -15,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from fashion import keep
-from game import FRAMES, TOGETHER, frames
+from findings import TOGETHER, again, keep, looks, report
+from game import FRAMES, frames
 from torch import Tensor
 from tqdm import tqdm
 
@@ -24,9 +23,7 @@ from speechvq.codec import Codec, Codes
 from speechvq.image.data import open_corpus
 from speechvq.nets.sampling import Sampling
 from speechvq.prior import Prior
-from speechvq.score.picture_features import picture_features
-from speechvq.score.pictures import frechet_distance, moments, psnr
-from speechvq.store.atomic import atomic
+from speechvq.score.pictures import frechet_distance, psnr
 
 BATCHES, ROUNDS = (1, 16, 64), 3
 SIZE = (64, 64)
@@ -80,23 +77,19 @@ def main(runs: Path, beside: Path, root: str, out: Path) -> None:
     """Everything, to ``out/figures.json`` and sheets."""
     out.mkdir(parents=True, exist_ok=True)
     test = open_corpus({"root": root}).split("test", hop=8)
-    real = torch.cat([signal for signal, _ in frames(test, FRAMES)])
-    wanted = moments(picture_features(real.split(TOGETHER)))
-
-    def distance(pictures: Tensor) -> float:
-        return frechet_distance(moments(picture_features(pictures.split(TOGETHER))), wanted)
-
+    real = frames(test)
+    wanted = looks(real)
     stacks, single = (Codec.from_pretrained(f / "critic/codec") for f in (runs, beside))
     priors = {name: Prior.from_pretrained(runs / name / "prior") for name in ("hard", "soft")}
     priors["single"] = Prior.from_pretrained(beside / "free/prior")
     found: dict[str, object] = {"frames": FRAMES, "codecs": {}, "priors": {}}
     shown = [real[:: FRAMES // 10][:10]]
     for name, codec in (("single", single), ("stacks", stacks)):
-        made = torch.cat([codec.decode(codec.encode(x)) for x in real.split(TOGETHER)])
+        made = again(codec, real)
         places, quantizer = math.prod(codec.encoder.grid(SIZE)), codec.quantizer
         found["codecs"][name] = {
             "bits": places * quantizer.num_codebooks * math.log2(quantizer.codebook_size),
-            "Frechet": distance(made),
+            "Frechet": frechet_distance(looks(made), wanted),
             "PSNR": float(psnr(made, real).mean()),
         }
         shown.append(made[:: FRAMES // 10][:10])
@@ -106,12 +99,11 @@ def main(runs: Path, beside: Path, root: str, out: Path) -> None:
         prior.check(codec.fingerprint)
         made = made_up(codec, prior, FRAMES)
         parameters = sum(p.numel() for p in prior.parameters())
-        found["priors"][name] = {"parameters": parameters, "Frechet": distance(made)}
+        distance = frechet_distance(looks(made), wanted)
+        found["priors"][name] = {"parameters": parameters, "Frechet": distance}
         keep(made[:20], out / f"{name}.png", columns=10)
     found["speed"] = speed({"single": (single, priors["single"]), "stacks": (stacks, priors["soft"])})
-    with atomic(out / "figures.json") as temporary:
-        temporary.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+    report(found, out)
 
 
 if __name__ == "__main__":

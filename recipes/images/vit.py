@@ -10,14 +10,13 @@ that of VQGAN, from the same networks with random weights, and from raw pixels; 
 pictures of each split they take, at most.
 """
 
-import json
 import math
 import sys
 from pathlib import Path
 
 import torch
-from fashion import batches, keep
-from game import steps
+from findings import TOGETHER, again, keep, report, steps
+from splits import first, spread
 from torch import Tensor
 from tqdm import tqdm
 
@@ -28,10 +27,9 @@ from speechvq.prior import Prior
 from speechvq.score.codes import perplexity, usage
 from speechvq.score.pictures import psnr
 from speechvq.score.prior_probe import probe_prior
-from speechvq.store.atomic import atomic
 
-FRAMES, TOGETHER = 384, 50
-"""Held-out frames, and pictures at a time."""
+FRAMES = 384
+"""Held-out frames."""
 CODES = ("factorised", "plain", "factorised_bare", "plain_bare")
 TRANSFORMERS = {"vim": "clothes", "gpt": "clothes_vqgan"}
 """Runs of transformers, and of the codecs whose codes they model."""
@@ -42,30 +40,17 @@ def counts(codec: Codec, data: PictureData, name: str) -> Tensor:
     """How often each code occurs in all pictures, (codebook_size,)."""
     size = codec.quantizer.codebook_size
     found = torch.zeros(size, dtype=torch.int64)
-    for batch in tqdm(
-        batches(data, len(data), TOGETHER), f"codes of {name}", total=math.ceil(len(data) / TOGETHER)
-    ):
+    total = math.ceil(len(data) / TOGETHER)
+    for batch in tqdm(first(data, len(data), TOGETHER), f"codes of {name}", total=total):
         found += torch.bincount(codec.encode(batch.signal).indices.flatten(), minlength=size)
     return found
-
-
-@torch.no_grad()
-def again(codec: Codec, pictures: Tensor) -> Tensor:
-    """Pictures as their codes tell them."""
-    return torch.cat([codec.decode(codec.encode(some)) for some in pictures.split(TOGETHER)])
-
-
-def spread(data: PictureData, count: int) -> Tensor:
-    """``count`` pictures from all over a split."""
-    rows = [i * len(data) // count for i in range(count)]
-    return data.collate([data[0, i] for i in rows]).signal
 
 
 def codebooks(runs: Path, root: str, out: Path) -> dict[str, dict[str, float]]:
     """Use of the codebook over an epoch, and what the codes tell of held-out frames."""
     corpus, found = open_corpus({"root": root}), {}
     train, test = (corpus.split(name, hop=8, still=True) for name in ("train", "test"))
-    real = spread(test, min(FRAMES, len(test)))
+    real = torch.cat([batch.signal for batch in spread(test, FRAMES)])
     rows = [real[:: max(1, len(real) // 10)][:10]]
     for name in CODES:
         codec = Codec.from_pretrained(runs / name / "codec")
@@ -85,7 +70,7 @@ def codebooks(runs: Path, root: str, out: Path) -> dict[str, dict[str, float]]:
 def features(runs: Path, root: str, out: Path, pictures: int) -> dict[str, dict[str, object]]:
     """What linear probes read."""
     corpus, found = open_corpus({"root": root}), {}
-    real = spread(corpus.split("test", hop=4), 12)
+    real = next(spread(corpus.split("test", hop=4), 12)).signal
     rows = [real]
     for name, codes in TRANSFORMERS.items():
         codec, prior = (
@@ -104,7 +89,7 @@ def features(runs: Path, root: str, out: Path, pictures: int) -> dict[str, dict[
 @torch.no_grad()
 def nats(prior: Prior, codec: Codec, data: PictureData, count: int = 500) -> float:
     """What a code of a held-out picture costs."""
-    found = [prior.loss(codec.encode(batch.signal)) for batch in batches(data, count)]
+    found = [prior.loss(codec.encode(batch.signal)) for batch in first(data, count)]
     return float(torch.stack(found).mean())
 
 
@@ -114,9 +99,7 @@ def main(runs: Path, game: str, clothes: str, out: Path, pictures: int) -> None:
     found: dict[str, object] = {"steps": steps(runs)}
     found["codebooks"] = codebooks(runs, game, out)
     found["features"] = features(runs, clothes, out, pictures)
-    with atomic(out / "figures.json") as temporary:
-        temporary.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+    report(found, out)
 
 
 if __name__ == "__main__":

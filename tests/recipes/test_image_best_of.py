@@ -1,7 +1,6 @@
 """The samples that are kept are those of which the judge is surest, class by class."""
 
-import importlib.util
-import sys
+import importlib
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,7 @@ RECIPE = Path(__file__).parents[2] / "recipes" / "images"
 @torch.no_grad()
 def test_the_surest_of_each_class_are_kept(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(RECIPE))
-    spec = importlib.util.spec_from_file_location("image_fashion", RECIPE / "fashion.py")
-    assert spec is not None
-    assert spec.loader is not None
-    fashion = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fashion)
-    sys.modules.pop("fashion_baseline")
+    fashion = importlib.import_module("fashion")
     judge = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
     labels, pictures = torch.arange(3).repeat_interleave(50), torch.randn(150, 1, 2, 2)
     best = fashion.choicest(judge, pictures, labels)

@@ -70,6 +70,37 @@ def test_a_row_alone_is_what_it_is_in_a_batch(kernel: str) -> None:
             assert torch.equal(net.step(x[row : row + 1], alone.kept, place=place), together[row : row + 1])
 
 
+def product(weight: Tensor, x: Tensor) -> Tensor:
+    """x (R, E), normalised, times ``weight`` (Q, E), by the compiled library."""
+    end = {"norm": torch.ones(weight.shape[1]), "norm_bias": torch.zeros(weight.shape[1])}
+    end |= {"weight": weight[None], "bias": torch.zeros(1, len(weight))}
+    return NativeTransformer([], heads=1, leave=end).step(x, [], place=0, leave=0)
+
+
+@pytest.mark.parametrize("inputs", [16, 64, 112, 208])
+@pytest.mark.parametrize("rows", [1, 4, 5, 17])
+def test_weights_are_off_by_less_than_a_bit_of_twenty(kernel: str, inputs: int, rows: int) -> None:
+    weight = torch.randn(80, inputs) * 10 ** torch.empty(80, 1).uniform_(-12, 12)
+    weight[torch.rand(80, inputs) < 0.02] *= 50  # far from all others of their stretch
+    weight[3] = 0
+    x = torch.randn(rows, inputs)
+    normal, exact = F.layer_norm(x.double(), (inputs,)), weight.double()
+    off = (product(weight, x) - normal @ exact.T).abs()
+    largest = torch.stack([part.abs().amax(1) for part in exact.split(64, 1)], 1)
+    of_weights = torch.stack([part.abs().sum(1) for part in normal.split(64, 1)], 1) @ largest.T
+    of_sums = normal.abs() @ exact.abs().T  # and of the norm: these are in single precision
+    assert (off <= 1.01 * 2**-20 * of_weights + 4e-7 * of_sums + 1e-26).all()
+
+
+def test_what_is_no_number_stays_none_and_what_is_tiny_nothing(kernel: str) -> None:
+    weight = torch.randn(16, 80)
+    weight[1, 70], weight[2, 3], weight[4] = torch.nan, torch.inf, 1e-30 * weight[4]
+    said = product(weight, torch.randn(3, 80))
+    assert not said[:, [1, 2]].isfinite().any()
+    assert said[:, [0, 3, *range(5, 16)]].isfinite().all()
+    assert (said[:, 4].abs() < 1e-27).all()
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("layers", [0, 1])
 def test_last_layers_follow_a_norm(kernel: str, layers: int) -> None:

@@ -13,6 +13,7 @@
 #include "wavenet_product.h"
 #include "wavenet_gate.h"
 #include "transformer_product.h"
+#include "transformer_pack.h"
 #include "transformer_core.h"
 
 namespace speechvq {

@@ -49,18 +49,10 @@ struct Packer {
         return to;
     }
 
-    // Strip after strip of outputs, in each, input after input.
     Layer layer(const float* from, const float* bias, int64_t inputs, int64_t outputs) {
-        float* to = cutter.part<float>(inputs * outputs);
-        const Layer made = {inputs, outputs, to, copy(bias, outputs)};
-        for (int64_t b = 0; to && b < outputs / LANES;) {
-            const int64_t begin = b * LANES, wide = breadth(outputs / LANES - b) * LANES;
-            for (int64_t i = 0; i < wide; i++)
-                for (int64_t k = 0; k < inputs; k++) to[k * wide + i] = from[(begin + i) * inputs + k];
-            to += inputs * wide;
-            b += wide / LANES;
-        }
-        return made;
+        float* to = cutter.part<float>(packed_size(inputs, outputs));
+        if (to) pack_matrix(from, inputs, outputs, to);
+        return {inputs, outputs, to, copy(bias, outputs)};
     }
 
     void all(const TransformerBlock* blocks, const TransformerLeave& leave) {

@@ -4,7 +4,7 @@ The codec's room decides which: speech in a voice of the codec, or pictures.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +13,7 @@ import typer
 
 from speechvq.cli.drawing import Guidance, MaxRun, NoRepeat, Penalty, Seed, Temperature, TopK, TopP, drawing
 from speechvq.cli.options import CodecFolder, Device, Force, load_codec
+from speechvq.cli.pictures import PICTURES, ToldCodec, named
 from speechvq.cli.prepare_pictures import read_size
 from speechvq.errors import BadSetting
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from speechvq.prior import Prior
     from speechvq.serve.dream import Dream
 
-PICTURES = "Of pictures"
 PriorFolder = Annotated[Path, typer.Argument(metavar="PRIOR", help="The prior's folder.")]
 Target = Annotated[
     Path | None,
@@ -73,15 +73,6 @@ Told = Annotated[
         metavar="NAME=FILE",
         help="What it is to be like: depth (grey), segmentation (class numbers), edges or low "
         "(of a picture). May be said again.",
-        rich_help_panel=PICTURES,
-    ),
-]
-ToldCodec = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--told-codec",
-        metavar="NAME=FOLDER",
-        help="The codec that turns it into codes.",
         rich_help_panel=PICTURES,
     ),
 ]
@@ -182,7 +173,7 @@ class _Pictures:
         """What is asked for, with ``how`` it is drawn."""
         from speechvq.serve.dream import Dream
 
-        told, folders = _named("--told", self.told), _named("--told-codec", self.told_codec)
+        told, folders = named("--told", self.told), named("--told-codec", self.told_codec)
         return Dream(
             grid=None if self.grid is None else _grid(self.grid),
             size=None if self.size is None else read_size(self.size),
@@ -215,16 +206,3 @@ def _grid(text: str) -> tuple[int, int]:
     if match is None:
         raise BadSetting(f"--grid {text} is not a grid; give codes a side (8), or rows x columns (8x12)")
     return int(match[1]), int(match[2] or match[1])
-
-
-def _named(option: str, words: Sequence[str] | None) -> dict[str, str]:
-    """``NAME=WHAT`` words by their names."""
-    found = {}
-    for word in words or ():
-        name, equals, what = word.partition("=")
-        if not (name and equals and what):
-            raise BadSetting(f"{option} {word} is not of the form NAME=..., such as {option} depth=...")
-        if name in found:
-            raise BadSetting(f"{option} {name}= is there twice; give it once")
-        found[name] = what
-    return found

@@ -12,6 +12,7 @@ Rows are tokens of `speechvq.prior.tokens`: several codebooks in turn, "nothing"
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -20,6 +21,11 @@ from speechvq.prior.tokens import Alphabet
 
 WEIGHTS = tuple(float(2**i) for i in range(-3, 15))
 """Weights a_n that are tried."""
+
+
+def highest_order(alphabet: Alphabet) -> int:
+    """The order up to which contexts over ``alphabet`` can be numbered, and so counted."""
+    return next(order for order in count() if (alphabet.size + 1) ** (order + 2) >= 2**63)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +64,7 @@ class Ngrams:
         Raises:
             BadSetting: an order below 1, one whose contexts are too many to be numbered, or no rows.
         """
-        if order < 1 or (alphabet.size + 1) ** (order + 1) >= 2**63:
+        if not 1 <= order <= highest_order(alphabet):
             raise BadSetting(f"contexts of the order {order} over {alphabet.size} tokens cannot be counted")
         if not sum(map(len, rows)):
             raise BadSetting("there are no codes to count; give a manifest with recordings to train on")

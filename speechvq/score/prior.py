@@ -1,5 +1,7 @@
 """What a prior's codes cost on recordings it was not trained on, beside knowing nothing and counting.
 
+Of pictures, see `speechvq.score.prior_pictures`.
+
 Bits per code are those of sending one code when the prior, and all codes before it, are known to both
 ends; bits per second are as many of them as there are codes in a second (with every codebook).
 """
@@ -19,13 +21,12 @@ from speechvq.codec import Codec, Codes
 from speechvq.errors import BadCodes, BadSetting
 from speechvq.prior import Prior
 from speechvq.prior.tokens import Alphabet
-from speechvq.score.ngrams import Ngrams
+from speechvq.score.ngrams import Ngrams, highest_order
 from speechvq.score.streams import Stream, encode_streams
 from speechvq.score.tables import columns
 from speechvq.store.codes import SUFFIX, read_codes
 from speechvq.store.manifest import Entry
 
-HELD = "what held-out pictures cost their prior is prior/nll of the valid lines in its run's log.jsonl"
 ORDERS = ("unigram", "bigram", "trigram")
 
 
@@ -91,10 +92,9 @@ def score_prior(
             f"({', '.join(prior.speakers) or 'any'}); give another manifest"
         )
     counted, paid = ([_row(s, alphabet) for s in streams] for streams in (train, held))
-    counting = Ngrams(alphabet, counted, order=len(ORDERS)).bits(paid)
+    bits = counted_bits(alphabet, counted, paid)
     spent = _bits(prior.to(device).eval(), held, batch)
     lengths, names = np.array([s.codes.size for s in held]), np.array([s.speaker for s in held])
-    bits = {"uniform": math.log2(prior.codebook_size), **dict(zip(ORDERS, counting, strict=True))}
     bits["prior"] = float(spent.sum() / lengths.sum())
     return PriorScores(
         recordings=len(held),
@@ -107,6 +107,18 @@ def score_prior(
             for name in sorted(set(names.tolist()))
         },
     )
+
+
+def counted_bits(
+    alphabet: Alphabet, train: Sequence[np.ndarray], held: Sequence[np.ndarray]
+) -> dict[str, float]:
+    """Bits per code of rows of tokens of "uniform" and, counted on others, of `ORDERS`.
+
+    Of alphabets with so many letters that the contexts of an order cannot be numbered, without that.
+    """
+    order = min(len(ORDERS), highest_order(alphabet))
+    found = Ngrams(alphabet, train, order=order).bits(held)
+    return {"uniform": math.log2(alphabet.codebook_size), **dict(zip(ORDERS[:order], found, strict=True))}
 
 
 def code_streams(entries: Sequence[Entry], codec: Codec | None, prior: Prior) -> list[Stream]:
@@ -132,7 +144,10 @@ def code_streams(entries: Sequence[Entry], codec: Codec | None, prior: Prior) ->
         if codec is None:
             raise BadSetting("the manifest lists recordings; give the codec to encode them with --codec")
         if codec.room != "speech":
-            raise BadSetting(f"the manifest lists recordings, and this codec is of room {codec.room}; {HELD}")
+            raise BadSetting(
+                f"the manifest lists recordings, and this codec is of room {codec.room}; to score a prior of "
+                "pictures, give the folder of the pictures in place of the manifest"
+            )
         prior.check(codec.fingerprint)
         streams += encode_streams(codec, sounds, device=next(codec.parameters()).device)
     return streams

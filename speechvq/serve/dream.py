@@ -18,8 +18,8 @@ from speechvq.image.sheet import sheet
 from speechvq.nets.sampling import Draws, Sampling
 from speechvq.prior import Prior, Steering
 from speechvq.prior.conditions import Given
+from speechvq.prior.given import given_of
 from speechvq.prior.gpt import GPTPrior
-from speechvq.prior.residual import ResidualPrior
 from speechvq.serve.drawing import Drawing, drawn_by, seed_of
 from speechvq.serve.pictures import check_target, colours, look, save_picture
 from speechvq.store.atomic import atomic, refuse
@@ -159,7 +159,7 @@ def _beginning(codec: Codec, wish: Dream, size: Size) -> Codes:
 
 def _condition(prior: Prior, codec: Codec, wish: Dream, size: Size) -> dict[str, Tensor]:
     """All that the prior is told, each (1, ...) and on the codec's device."""
-    known = {one.name: one for one in _known(prior)}
+    known = {one.name: one for one in given_of(prior)}
     told = dict(wish.told)
     if wish.label is not None:
         classes = [name for name, one in known.items() if one.kind == "label"]
@@ -185,16 +185,6 @@ def _condition(prior: Prior, codec: Codec, wish: Dream, size: Size) -> dict[str,
         elif one.kind != "coordinates":  # which the prior makes by itself
             found[name] = _numbers(one, told.get(name)).to(device)
     return found
-
-
-def _known(prior: Prior) -> tuple[Given, ...]:
-    """What it is told."""
-    if isinstance(prior, GPTPrior):
-        return prior.given
-    if isinstance(prior, ResidualPrior) and prior.told.words:
-        return (Given("text", prior.told.words, "tokens"),)
-    labels = getattr(prior, "labels", ())
-    return (Given("label", len(labels), "label", names=labels),) if labels else ()
 
 
 def _map(one: Given, path: str | None, codec: Codec | None) -> tuple[Codec, Path]:

@@ -16,8 +16,9 @@ from speechvq.errors import BadCodes, BadSetting
 from speechvq.nets.transformer import Depth
 from speechvq.prior import PRIORS, GPTPrior, Prior, TransformerPrior
 from speechvq.prior.residual_settings import Sizes
-from speechvq.score.ngrams import Ngrams
-from speechvq.score.prior import code_streams, score_prior
+from speechvq.prior.tokens import Alphabet
+from speechvq.score.ngrams import Ngrams, highest_order
+from speechvq.score.prior import code_streams, counted_bits, score_prior
 from speechvq.score.streams import Stream
 from speechvq.serve.files import encode_file
 from speechvq.speech.audio import write_audio
@@ -131,17 +132,29 @@ def test_a_prior_of_another_codec_is_refused(spoken, tiny_codec: Path, tmp_path:
     assert main([*asked[:4], "--split", "train"]) == 2
 
 
-def test_pictures_are_pointed_elsewhere(spoken, tmp_path: Path, capsys):
-    """To the log of the run, in a sentence that does not speak of speech to one who has pictures."""
+def test_pictures_are_not_scored_as_speech(spoken, tiny_codec: Path, tmp_path: Path, capsys):
+    """In a sentence that says what to give instead."""
     _, manifest = spoken
     parts = {name: {"name": "vqvae", "size": "tiny"} for name in ("encoder", "decoder")}
     quantizer = {"name": "vector", "codebook_size": 8}
     codec = Codec.build({"room": "image", "rate": 1, "quantizer": quantizer} | parts)
     codec.save_pretrained(tmp_path / "pictures")
     GPTPrior(8, size=SMALL, codec=codec.fingerprint).save_pretrained(tmp_path / "gpt")
-    for what, words in ((manifest, "this codec is of room image"), (tmp_path, "is a folder")):
-        asked = ["score", "prior", str(tmp_path / "gpt"), str(what), "--codec", str(tmp_path / "pictures")]
+    for what, made_by, words in (
+        (manifest, tmp_path / "pictures", "give the folder of the pictures in place of the manifest"),
+        (tmp_path, tiny_codec, "is a folder, so of pictures, and this codec is of room speech"),
+    ):
+        asked = ["score", "prior", str(tmp_path / "gpt"), str(what), "--codec", str(made_by)]
         assert main(asked) == 2
-        said = " ".join(capsys.readouterr().err.split())
-        assert words in said
-        assert "held-out pictures cost their prior is prior/nll" in said
+        assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_of_many_letters_the_orders_are_counted_that_can_be():
+    assert highest_order(Alphabet(8192)) == 3
+    many = Alphabet(16384, 4)
+    assert highest_order(many) == 2
+    rows = [many.tokens(Codes(torch.randint(16384, (1, 4, 6))))[0].numpy() for _ in range(4)]
+    assert list(counted_bits(many, rows[:3], rows[3:])) == ["uniform", "unigram", "bigram"]
+    with pytest.raises(BadSetting, match="cannot be counted"):
+        Ngrams(many, rows, order=3)
+    Ngrams(many, rows, order=2)

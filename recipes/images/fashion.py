@@ -27,6 +27,7 @@ from speechvq.image.bits import bits_per_dim
 from speechvq.image.data import PictureData, open_corpus
 from speechvq.nets.sampling import Sampling
 from speechvq.prior import Prior
+from speechvq.prior.given import class_nats
 from speechvq.prior.rejection import best_of
 
 BOUND_OF, PICTURES, EACH, BEST_OF = 50, 1000, 40, 4
@@ -48,8 +49,7 @@ def bits(runs: Path, data: PictureData) -> dict[str, float]:
         found["vqvae, PixelCNN"] = bits_per_dim(
             codec, batch.signal, code_nats=lambda codes, label=label: prior.nats(codes, label)
         )
-        # The class was told, so it has to be paid for: p(x) is at least p(class) p(x | class).
-        found["vqvae, PixelCNN"] += math.log2(len(prior.label.names)) / batch.signal[0].numel()
+        found["vqvae, PixelCNN"] += class_nats(prior) / (math.log(2) * batch.signal[0].numel())
         for kind, model in everybody.items():
             found[f"{kind}, one sample"] = model.bits_per_dim(batch.signal)
             found[f"{kind}, {BOUND_OF} samples"] = model.bits_per_dim(batch.signal, BOUND_OF)

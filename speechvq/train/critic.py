@@ -202,6 +202,11 @@ def _critic(adversary: Adversary, codec: Codec) -> nn.Module:
             f"the critic {adversary.critic!r} is for codecs of {CRITICS[adversary.critic]}, and this one is "
             f"of {codec.room}; give {' or '.join([*fit, 'objective.name=codec'])}"
         )
+    if getattr(getattr(codec.decoder, "loss", None), "kind", None) == "segmentation":
+        raise BadSetting(
+            "maps of classes are learned by cross-entropy, and a critic would judge logits; give "
+            "experiment=image_segmentation, which has none"
+        )
     if adversary.critic == "sound":
         return Critic(adversary.width)
     if (colours := getattr(codec.encoder, "colours", adversary.channels)) != adversary.channels:

@@ -160,7 +160,7 @@ def test_kept_codes_of_one_view_are_not_those_of_another(pictures):
 
 
 VQGAN = {"name": "vqgan", "size": "tiny", "colours": "auto"}
-PATCH = {"name": "critic", "critic": "patch", "layers": 3, "width": 8, "features": 0, "start_step": 900}
+PATCH = {"name": "critic", "critic": "patch", "layers": 3, "channels": "auto", "width": 8, "start_step": 900}
 
 
 @pytest.mark.parametrize(
@@ -169,6 +169,7 @@ PATCH = {"name": "critic", "critic": "patch", "layers": 3, "width": 8, "features
         ({}, {"data__size": 8}, r"\(8, 8\) pixels are too small for a perceptual loss"),
         ({}, {"data__view": "segmentation"}, "1 or 3 channels, not 2"),
         ({"perceptual": {"network": "lpips", "vgg": "no.pth"}}, {}, r"not at no.pth; .*perceptual\.vgg="),
+        ({"kind": "segmentation"}, {"objective": PATCH, "data__view": "segmentation"}, "would judge logits"),
         ({"features": 0.0}, {"objective": PATCH}, r"16 x 16 pixels are too small .* needs 24 a side"),
     ],
 )

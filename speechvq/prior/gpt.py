@@ -28,7 +28,7 @@ from speechvq.prior.base import PRIORS, Prior
 from speechvq.prior.conditions import Conditions, Given
 from speechvq.prior.gpt_settings import SIZES, Reading
 from speechvq.prior.orders import placed
-from speechvq.prior.row import given_tokens, row_nats, write_row, writing
+from speechvq.prior.row import each_book, given_tokens, row_nats, write_row, writing
 from speechvq.prior.sampling import Steering
 from speechvq.prior.tokens import Alphabet
 from speechvq.prior.windows import SlidingReader, Windows
@@ -209,8 +209,8 @@ class GPTPrior(Prior):
             read = torch.where(kept | (read == self.alphabet.nothing), read, noise)
         h = self._hidden(told, read, grid)
         h_BTKD = h[:, told.shape[1] - 1 :].unflatten(1, (-1, self.num_codebooks))
-        weight_KQD = self.leave.weight[: self.num_codebooks * size].unflatten(0, (-1, size))
-        return torch.einsum("btkd,kqd->btkq", h_BTKD, weight_KQD).flatten(1, 2).transpose(1, 2)
+        codes = self.leave.weight[: self.num_codebooks * size]
+        return each_book(h_BTKD, codes).flatten(1, 2).transpose(1, 2)
 
 
 class _Reader:

@@ -25,7 +25,7 @@ from speechvq.nets.pixelcnn_step import State, Steps
 from speechvq.nets.sampling import Sampling
 from speechvq.prior.base import PRIORS, Prior
 from speechvq.prior.labels import Names, named
-from speechvq.prior.row import given_tokens, write_row, writing
+from speechvq.prior.row import each_book, given_tokens, write_row, writing
 from speechvq.prior.sampling import Steering
 from speechvq.prior.tokens import Alphabet
 from speechvq.table import preset
@@ -155,9 +155,7 @@ class Depths(nn.Module):
             # Moved on by one before they are summed up: a code never comes near its own logits.
             h = h + F.pad(told, (0, 0, 1, 0)).cumsum(-2)
         h = self.post(h.relu()).relu()
-        books = (self.alphabet.num_codebooks, self.alphabet.codebook_size)
-        logits = torch.einsum("...kp,kqp->...kq", h, self.last.weight.unflatten(0, books))
-        return logits + self.last.bias.unflatten(0, books)
+        return each_book(h, self.last.weight, self.last.bias)
 
 
 def look_up(table: nn.Embedding, tokens: Tensor, alphabet: Alphabet) -> Tensor:

@@ -50,6 +50,19 @@ def row_nats(alphabet: Alphabet, codes: Codes, logits: Callable[[Tensor], Tensor
     return nats.unflatten(1, (-1, alphabet.num_codebooks)).transpose(1, 2).reshape(codes.indices.shape)
 
 
+def each_book(h: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Logits (..., K, Q) of features (..., K, D), those of each codebook by its own part of a last layer.
+
+    Args:
+        h: features.
+        weight: (K Q, D), one codebook's after the other's.
+        bias: (K Q,), or None for none.
+    """
+    books = (h.shape[-2], -1)
+    logits = torch.einsum("...kd,kqd->...kq", h, weight.unflatten(0, books))
+    return logits if bias is None else logits + bias.unflatten(0, books)
+
+
 @contextmanager
 def writing(prior: nn.Module) -> Iterator[None]:
     """Evaluation mode and full precision inside: for the whole of `Prior.generate`, what is told included.

@@ -16,7 +16,7 @@ from speechvq.nets.transformer import Depth, Transformer
 from speechvq.nets.transformer_step import Steps
 from speechvq.prior.base import PRIORS, Prior
 from speechvq.prior.labels import named
-from speechvq.prior.row import given_tokens, row_nats, write_row, writing
+from speechvq.prior.row import each_book, given_tokens, row_nats, write_row, writing
 from speechvq.prior.sampling import Steering
 from speechvq.prior.speaker import Speakers
 from speechvq.prior.tokens import Alphabet
@@ -105,9 +105,7 @@ class TransformerPrior(Prior):
     def _logits(self, before: Tensor, voice: Tensor | None) -> Tensor:
         """Read tokens (B, L) to what comes next, (B, Q, L), each place by its codebook's last layer."""
         h_BTKD = self.net(self._inputs(before, voice)).unflatten(1, (-1, self.num_codebooks))  # noqa: N806
-        weight_KQD = self.leave.weight.unflatten(0, (self.num_codebooks, -1))  # noqa: N806
-        bias_KQ = self.leave.bias.unflatten(0, (self.num_codebooks, -1))  # noqa: N806
-        return (torch.einsum("btkd,kqd->btkq", h_BTKD, weight_KQD) + bias_KQ).flatten(1, 2).transpose(1, 2)
+        return each_book(h_BTKD, self.leave.weight, self.leave.bias).flatten(1, 2).transpose(1, 2)
 
     def _voice(
         self, condition: dict[str, Tensor] | None, count: int, *, guided: bool = False

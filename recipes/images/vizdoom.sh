@@ -24,7 +24,7 @@ gpt=(data.root="$data" experiment=image_gpt model.codec="$runs/critic/codec" mod
 codecs_of_maps() {
   once depth 500 experiment=image_vqgan "${alone[@]}" "${maps[@]}" data.view=depth \
     model.decoder.loss.perceptual.network=none
-  once classes 500 experiment=image_vqgan "${alone[@]}" model=vqgan_segmentation "${maps[@]}" data.view=segmentation
+  once classes 500 experiment=image_segmentation "${maps[@]}"
 }
 plain() { once plain 600 "${vqgan[@]}" init_from="$runs/warm/codec" optimiser.warmup=50 "${alone[@]}"; }
 told_depth() { once from_depth 600 "${gpt[@]}" model.told.depth="$runs/depth/codec"; }

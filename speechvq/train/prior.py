@@ -128,10 +128,9 @@ def _data(
     fresh: bool,
 ) -> tuple[Data, Data]:
     """Codes to learn from and held-out ones; what to learn from are signals if ``fresh``."""
-    use_gpu = settings.runtime.accelerator != "cpu" and torch.cuda.is_available()
     open_codes = importlib.import_module(f"speechvq.{settings.room}.coded").open_codes
     splits = ("valid",) if fresh else ("train", "valid")
-    asked = {"told": told, "voices": prior.speakers, "device": "cuda" if use_gpu else "cpu"}
+    asked = {"told": told, "voices": prior.speakers, "device": settings.runtime.device}
     codes = open_codes(corpus, codec, splits, **asked)
     if not fresh:
         return codes["train"], codes["valid"]

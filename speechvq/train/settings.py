@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.errors import HydraException, MissingConfigException
@@ -54,6 +55,11 @@ class Runtime:
             raise BadSetting(f"there is no accelerator {self.accelerator!r}; known: auto, cpu, cuda")
         if self.max_minutes is not None and not self.max_minutes > 0:
             raise BadSetting(f"runtime.max_minutes is {self.max_minutes}; give more than 0, or null")
+
+    @property
+    def device(self) -> str:
+        """What is computed on before the first step: "cuda" if it may be and is there, else "cpu"."""
+        return "cuda" if self.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,6 @@ its codes in place of a signal.
 import importlib
 import math
 
-import torch
-
 from speechvq.errors import BadSetting
 from speechvq.train.critic import build_objective
 from speechvq.train.settings import Settings
@@ -42,7 +40,5 @@ def open_stacked(settings: Settings) -> Task:
     blind = f"{math.log(first.quantizer.codebook_size):.3f} for a blind guess"
     facts["objective"] = f"nats per code of the first ({blind})"
     objective = build_objective(settings.objective, codec)
-    use_gpu = settings.runtime.accelerator != "cpu" and torch.cuda.is_available()
-    device = "cuda" if use_gpu else "cpu"
-    codes = coded.open_codes(corpus, first, ("train", "valid"), told={}, device=device)
+    codes = coded.open_codes(corpus, first, ("train", "valid"), told={}, device=settings.runtime.device)
     return Task(objective, codes["train"], codes["valid"], stacked.media, None, facts)

@@ -25,7 +25,7 @@ from speechvq.store.atomic import atomic
 
 log = logging.getLogger(__name__)
 TOGETHER = 32  # pictures that are encoded at a time
-AS_IT_IS = ("label", "action", "keypoints")  # told without a codec
+AS_IT_IS = ("label", "action", "text", "keypoints")  # told without a codec
 
 type Row = dict[str, Tensor]
 

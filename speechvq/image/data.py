@@ -26,10 +26,10 @@ from speechvq.table import settings
 log = logging.getLogger(__name__)
 SIDE = 128  # pixels, where neither the settings nor the pictures say
 MAPS = ("depth", "segmentation")
-CONDITIONS = ("label", "action", "keypoints", *MAPS)
-"""What a batch's condition may hold: "label" and "action" (B,) int64; "keypoints" (B, n, 2) float in [0, 1]
-from the top and from the left, not a number where there is none; "depth" (B, 1, H, W) float in [-1, 1],
--1 nearest; "segmentation" (B, H, W) int64."""
+CONDITIONS = ("label", "action", "text", "keypoints", *MAPS)
+"""What a batch's condition may hold: "label" and "action" (B,) int64; "text" (B, n) int64, of an alphabet;
+"keypoints" (B, n, 2) float in [0, 1] from the top and from the left, not a number where there is none;
+"depth" (B, 1, H, W) float in [-1, 1], -1 nearest; "segmentation" (B, H, W) int64."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class PictureDataSettings:
     shorter: int | None = None  # scale the shorter side to this before the cut; null: as little as needed
     flip: bool = False  # mirror half of the training pictures
     channels: int | None = None  # 1 grey, 3 RGB; null: as stored, RGB of a bare folder
-    conditions: tuple[str, ...] | None = None  # of label, action, keypoints, depth, segmentation; null: all
+    conditions: tuple[str, ...] | None = None  # those of `CONDITIONS` that are wanted; null: all
     valid: float = 0.05  # share of a bare folder that is held out, in [0, 0.5]
     cache: float = 4.0  # GB of memory in which a folder's pictures may be kept, else they are read anew
     seed: int = 0  # of crops and mirroring

@@ -16,7 +16,7 @@ from speechvq.image.files import MODES, Frame, Size
 from speechvq.image.folder import FolderSource
 from speechvq.store.arrays import INDEX, Arrays, read_arrays
 
-NUMBERED = ("label", "action", "segmentation")
+NUMBERED = ("label", "action", "text", "segmentation")
 """What is a class in each of its places; all of it is looked at once, when a store is opened."""
 
 type Rows = Sequence[Arrays]
@@ -78,6 +78,8 @@ class StoreSource:
             raise BadManifest(
                 f"{what}: they must be (n, 2) floating-point numbers, from the top and the left"
             )
+        if name == "text" and array.ndim != 2:
+            raise BadManifest(f"{what}: each must be a row (n,) of integers")
         if name in NUMBERED and len(array):
             known, least, most = len(self.names.get(name, ())), array.min(), array.max()
             if array.dtype.kind not in "iu" or least < 0 or (known and most >= known):

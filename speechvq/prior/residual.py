@@ -182,7 +182,7 @@ class ResidualPrior(Prior):
         loss = mean_cost(hidden, self.leave, Shares(codes, targets, self.codebook_size))
         if self.spell is None:
             return loss
-        words = self._words(condition, len(texts))
+        words = self.text_of(condition, len(texts))
         text = F.cross_entropy(self.spell(texts[:, :-1]).float().flatten(0, 1), words[:, 1:].flatten())
         return (1 - self.told.weight) * loss + self.told.weight * text
 
@@ -213,11 +213,15 @@ class ResidualPrior(Prior):
         if self.begin is None:
             assert names is not None
             return Telling(names[:, None] + self.net.at_begin, None if self.grid else names)
-        words = self._words(condition, count)
+        words = self.text_of(condition, count)
         return Telling(self.begin(words) + self.net.at_begin)
 
-    def _words(self, condition: dict[str, Tensor] | None, count: int) -> Tensor:
-        """The text (count, n); without one, a single word that says nothing."""
+    def text_of(self, condition: dict[str, Tensor] | None, count: int) -> Tensor:
+        """The text (count, n) of a condition; without one, a single word that says nothing.
+
+        Raises:
+            BadSetting: it is not there, of another length, or has words beyond the alphabet.
+        """
         device = self.leave.weight.device
         if not self.told.words:
             return torch.zeros(count, 1, dtype=torch.int64, device=device)

@@ -49,6 +49,11 @@ def build_prior(
     for name in values.get("speakers") or ():
         if name not in codec.decoder.speakers:
             raise UnknownName("voice of the codec", str(name), list(codec.decoder.speakers))
+    if told and "text" in told:
+        raise BadSetting(
+            "a text is told to the prior residual alone, by model.prior.told.words and its length; leave "
+            "model.told.text out"
+        )
     if told and "labels" in values:
         if others := sorted(set(told) - {"label"}):
             raise BadSetting(f"the prior {values.get('name')} is not told {others[0]}; the prior gpt can be")

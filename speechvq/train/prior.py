@@ -17,6 +17,7 @@ from torch import nn
 from speechvq.codec import Batch, Codec, Codes
 from speechvq.errors import BadSetting
 from speechvq.prior import Prior
+from speechvq.prior.residual import ResidualPrior
 from speechvq.train.fitting import Teller, build_prior, lend
 from speechvq.train.objective import Objective, Outcome
 from speechvq.train.settings import Settings
@@ -86,6 +87,8 @@ def open_prior(settings: Settings) -> Task:
     prior = build_prior(settings.model["prior"], codec, corpus, told)
     if getattr(prior, "labels", ()):
         told["label"] = None
+    if isinstance(prior, ResidualPrior) and prior.told.words:
+        told["text"] = None
     codecs = {name: one if isinstance(one, Codec) else None for name, one in told.items()}
     facts = plan(codec) | {"data": str(corpus)}
     facts["prior"] = f"{prior.spec['name']}, {sum(p.numel() for p in prior.parameters()):,} parameters"
@@ -99,6 +102,10 @@ def open_prior(settings: Settings) -> Task:
         soft.check(prior, codec, codecs)
         facts["is taught"] = str(soft)
     train, valid = _data(settings, corpus, codec, prior, codecs, fresh=bool(soft.temperature))
+    if isinstance(prior, ResidualPrior) and "text" in told:
+        for part in (train, valid):  # what is wrong with them is said now
+            if coded := getattr(part, "condition", None):
+                prior.text_of(coded, len(part))
     media = partial(_dreams, codec, board.made_up)
     objective = PriorObjective(prior, codec, soft if soft.temperature else None)
     return Task(objective, train, valid, media, None, facts)

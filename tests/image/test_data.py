@@ -160,6 +160,17 @@ def test_keypoints_that_are_no_points_are_refused(workdir):
         open_corpus({"root": "kept"})
 
 
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [(Kind((), "int64"), r"must be a row \(n,\) of integers"), (Kind((2,), "float32"), "0.0 to 0.0")],
+)
+def test_texts_that_are_no_rows_of_integers_are_refused(workdir, kind, sentence):
+    with write_arrays(workdir / "kept", {"train": 3}, {"picture": Kind((1, 8, 8)), "text": kind}):
+        pass
+    with pytest.raises(BadManifest, match=f"text of train in kept: .*{sentence}"):
+        open_corpus({"root": "kept"})
+
+
 def test_a_store_gives_all_or_what_is_asked(store):
     corpus = open_corpus({"root": str(store)}, rate=1)
     assert (corpus.size, corpus.channels, corpus.classes) == ((8, 10), 3, ("a", "b"))

@@ -1,6 +1,7 @@
 """A prior is trained by the same loop, on the codes of a codec that does not change."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from speechvq.prior import Prior
 from speechvq.speech.audio import read_audio
 from speechvq.speech.coded import open_codes
 from speechvq.speech.data import open_corpus as open_recordings
+from speechvq.store.arrays import Kind, write_arrays
 from speechvq.train import compose, train
 from speechvq.train.fitting import build_prior, code_vectors
 
@@ -181,3 +183,41 @@ def test_without_held_out_pictures_what_is_learned_from_is_gone_on_with(of_pictu
     events = EventAccumulator(str(train(settings) / "board"))
     events.Reload()
     assert set(events.Tags()["images"]) == {"made-up/pictures", "gone-on/pictures"}
+
+
+@pytest.fixture
+def told_texts(of_pictures_rq, runs, tmp_path):
+    """A prior that is told three words out of five, and pictures that come with them."""
+    kinds = {"picture": Kind((3, 16, 16)), "text": Kind((3,), "int16")}
+    with write_arrays(tmp_path / "texts", {"train": 12, "valid": 4}, kinds) as arrays:
+        for part in arrays.values():
+            part["text"][:] = np.random.default_rng(0).integers(0, 5, (len(part["text"]), 3))
+    told = runs.having(of_pictures_rq, data={"root": str(tmp_path / "texts")})
+    told["model"]["prior"] |= {"told": {"words": 5, "length": 3}}
+    return told
+
+
+@pytest.mark.parametrize("soft", [None, 0.5])
+def test_a_prior_is_told_the_texts_of_pictures(told_texts, runs, soft, capfd):
+    told_texts["model"]["soft"] = {"temperature": soft}
+    folder = train(runs.having(told_texts, runtime__steps=30, optimiser__lr=1e-2))
+    losses = [line["prior/soft" if soft else "prior/nll"] for line in runs.lines(folder, "train")]
+    assert losses[-1] < losses[0]
+    assert "is told text" in " ".join(capfd.readouterr().err.split())
+    prior = Prior.from_pretrained(folder / "prior")
+    one, other = (
+        prior.nats(Codes(torch.zeros(1, 1, 4, 4).long()), {"text": t}) for t in torch.eye(3).long()[:2, None]
+    )
+    assert not torch.equal(one, other)
+
+
+def test_texts_that_the_prior_cannot_read_are_refused_at_once(told_texts, pictures, runs):
+    def refused(words, **changes):
+        with pytest.raises(BadSetting, match=words):
+            train(runs.having(told_texts, **changes))
+        assert not Path(told_texts["folder"]).exists()
+
+    refused(r"have no text; they have", data__root=str(pictures))
+    refused(r"give it as \(B, 4\) tokens", model__prior__told={"words": 5, "length": 4})
+    refused("words of a text are 0 to 3; one is beyond", model__prior__told={"words": 4, "length": 3})
+    refused(r"leave model.told.text out", model__told={"text": None})

@@ -88,6 +88,11 @@ def preset[S](size: str | S, sizes: Mapping[str, S], owner: str) -> S:
     return sizes[size]
 
 
+def called[S](size: S, sizes: Mapping[str, S]) -> str | S:
+    """The reverse of `preset`: the name of ``size`` in ``sizes``, the first of several, else itself."""
+    return next((name for name, known in sizes.items() if known == size), size)
+
+
 def _construct[C](cls: type[C], values: Mapping[str, Any], owner: str) -> C:
     target = inspect.unwrap(cls.__init__)
     hints = typing.get_type_hints(target)

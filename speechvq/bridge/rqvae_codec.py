@@ -21,6 +21,7 @@ from speechvq.bridge.taming_vqgan import build, compare, found_widths
 from speechvq.codec import Codec
 from speechvq.errors import BadCheckpoint
 from speechvq.image.widths import SIZES
+from speechvq.table import called
 
 LATENT = "quant_conv.weight"
 NEEDED = (EMBED, LATENT, "encoder.conv_in.weight", "encoder.conv_out.weight")
@@ -105,8 +106,7 @@ def codec_config(
             raise BadCheckpoint(
                 f"{model.path} says shared_codebook {stack.shared}, but in {path} they {which}"
             )
-    size = next((name for name, known in SIZES.items() if known == widths), widths)
-    network = {"name": "vqgan", "size": size, "fold": fold}
+    network = {"name": "vqgan", "size": called(widths, SIZES), "fold": fold}
     return {
         "room": "image",
         "rate": 1,

@@ -16,6 +16,7 @@ from speechvq.errors import BadCheckpoint, BadSetting
 from speechvq.image.variants import Variant
 from speechvq.image.vqgan import VQGANDecoder, VQGANEncoder
 from speechvq.image.widths import SIZES, Widths
+from speechvq.table import called
 
 BUILT_FOR, COLOURS = 256, 4
 """Pixels a side unless a yaml says others, and channels above which a picture is one of classes."""
@@ -55,9 +56,8 @@ def codec_config(
     segments = prefix + "colorize" in tensors or widths.colours > COLOURS or _segments(model)
     kind = "segmentation" if segments else "picture"
     config = Variant("f16", codes, quantizer, kind).config()
-    size = next((name for name, known in SIZES.items() if known == widths), widths)
-    config["encoder"] |= {"size": size, "dim": dim}
-    config["decoder"]["size"] = size
+    config["encoder"] |= {"size": called(widths, SIZES), "dim": dim}
+    config["decoder"]["size"] = config["encoder"]["size"]
     if model is not None and quantizer == "gumbel":
         config["quantizer"] |= _annealing(model, config["quantizer"])
     return config

@@ -27,6 +27,7 @@ from speechvq.errors import BadCheckpoint, BadSetting
 from speechvq.image.vit import ViTDecoder, ViTEncoder
 from speechvq.image.vit_sizes import READINGS, SIZES, Size
 from speechvq.quantize import VectorQuantizer
+from speechvq.table import called
 
 KIND = "thuanz123/enhancing-transformers"
 HEAD = 64
@@ -127,12 +128,11 @@ def _config(tensors: Tensors, head: int, path: str | Path) -> dict[str, Any]:
         )
     reading = "enhancing" if head == HEAD else replace(READINGS["enhancing"], head=head)
     both = {"reading": reading, "side": isqrt(places[0]) * patches[0], "colours": colours}
-    sizes = {part: _size(tensors, part, head, path) for part in ("encoder", "decoder")}
-    named = {part: next((n for n, s in SIZES.items() if s == size), size) for part, size in sizes.items()}
+    sizes = {part: called(_size(tensors, part, head, path), SIZES) for part in ("encoder", "decoder")}
     return {
         "room": "image",
         "rate": 1,
-        "encoder": both | {"name": "vit", "dim": dim, "size": named["encoder"], "patch": patches[0]},
+        "encoder": both | {"name": "vit", "dim": dim, "size": sizes["encoder"], "patch": patches[0]},
         "quantizer": {
             "name": "vector",
             "codebook_size": codes,
@@ -141,7 +141,7 @@ def _config(tensors: Tensors, head: int, path: str | Path) -> dict[str, Any]:
             "start": {"by": "normal"},
             "revival": {"threshold": 0.0},
         },
-        "decoder": both | {"name": "vit", "size": named["decoder"], "laplace": {"weight": 0.0}},
+        "decoder": both | {"name": "vit", "size": sizes["decoder"], "laplace": {"weight": 0.0}},
     }
 
 

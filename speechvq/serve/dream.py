@@ -121,8 +121,9 @@ def dream(
 
 
 def _grid(prior: Prior, codec: Codec, wish: Dream) -> Size:
-    """Rows and columns of codes that are wished for, or that the prior has learned."""
+    """Rows and columns of codes that are wished for, or that the prior has learned and the codec can draw."""
     hop, grid = codec.encoder.hop, wish.grid
+    most = min(MOST, getattr(codec.decoder, "side", MOST * hop) // hop)
     if wish.size is not None:
         if any(side % hop for side in wish.size):
             raise BadSetting(
@@ -137,9 +138,9 @@ def _grid(prior: Prior, codec: Codec, wish: Dream) -> Size:
                 "how large? this prior does not say what it has learned: give --size, in pixels, or --grid, "
                 f"in codes of {hop} pixels a side"
             )
-        grid = (learned[0], learned[1])
-    if not 1 <= min(grid) <= max(grid) <= MOST:
-        raise BadSetting(f"a grid of {grid[0]} x {grid[1]} codes cannot be made up; give 1 to {MOST} a side")
+        grid = (min(learned[0], most), min(learned[1], most))
+    if not 1 <= min(grid) <= max(grid) <= most:
+        raise BadSetting(f"a grid of {grid[0]} x {grid[1]} codes cannot be made up; give 1 to {most} a side")
     return grid
 
 

@@ -151,6 +151,24 @@ def test_half_of_a_picture_is_kept_and_all_come_on_one_sheet(ask, desk: Path, tm
     assert not torch.equal(codes[0], codes[1])
 
 
+def test_pictures_are_no_larger_than_the_codec_has_positions_of(ask, tmp_path: Path, capsys):
+    """A codec of 3 x 3 patches at most, and a prior with a window of 4 x 4."""
+    size = {"blocks": 1, "heads": 2, "width": 8, "hidden": 8}
+    part = {"name": "vit", "size": size, "side": 12}
+    config = {"room": "image", "rate": 1, "encoder": part | {"patch": 4}, "decoder": part}
+    codec = Codec.build(config | {"quantizer": {"name": "vector", "codebook_size": 9}})
+    codec.save_pretrained(tmp_path / "vit")
+    prior = PRIORS["gpt"](9, size=Depth(1, 16, 2, 64, "given"), reading=Reading((4, 4)))
+    prior.save_pretrained(tmp_path / "free")
+    asked, free = {"codec": str(tmp_path / "vit")}, str(tmp_path / "free")
+    assert ask(free, tmp_path / "a.png", **asked) == 0
+    assert pixels(tmp_path / "a.png").shape == (12, 12, 3)
+    assert ask(free, tmp_path / "b.png", "--size", "8", **asked) == 0
+    assert pixels(tmp_path / "b.png").shape == (8, 8, 3)
+    assert ask(free, tmp_path / "c.png", "--size", "16", **asked) == 2
+    assert "a grid of 4 x 4 codes cannot be made up; give 1 to 3 a side" in capsys.readouterr().err
+
+
 def test_grey_pictures_are_grey_files_and_maps_of_classes_numbers(ask, desk: Path, tmp_path: Path):
     for kind in ("depth", "classes"):
         codec = Codec.from_pretrained(kind)

@@ -78,13 +78,17 @@ class CodesDecoder(nn.Module):
 
     @torch.no_grad()
     def draw(self, vectors: Tensor, sampling: Sampling) -> Tensor:
-        """Vectors (B, dim, 1, 1) to codes (B, 1, H, W), drawn one after the other."""
-        steps = Steps(self.net, self._conditions(vectors))
-        state, uniforms = steps.start(len(vectors), self.sides[1]), Uniforms(sampling.seed, len(vectors))
-        drawn: list[Tensor] = []
-        for _ in range(self.sides[0] * self.sides[1]):
-            features = steps.step(self.enter(drawn[-1]) if drawn else None, state)
-            drawn.append(sample(self.leave(features), sampling, uniforms.draw(1)[:, 0].to(features.device)))
+        """Vectors (B, dim, 1, 1) to codes (B, 1, H, W), drawn one after the other; in full precision.
+
+        Whatever the autocast, for weights that are laid out for single steps do not follow it.
+        """
+        with torch.autocast(vectors.device.type, enabled=False):
+            steps = Steps(self.net, self._conditions(vectors))
+            state, uniforms = steps.start(len(vectors), self.sides[1]), Uniforms(sampling.seed, len(vectors))
+            drawn: list[Tensor] = []
+            for _ in range(self.sides[0] * self.sides[1]):
+                logits = self.leave(steps.step(self.enter(drawn[-1]) if drawn else None, state))
+                drawn.append(sample(logits, sampling, uniforms.draw(1)[:, 0].to(logits.device)))
         return torch.stack(drawn, 1).view(-1, 1, *self.sides)
 
     def _conditions(self, vectors: Tensor) -> Tensor:

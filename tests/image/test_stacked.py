@@ -81,6 +81,14 @@ def test_drawing_place_by_place_is_the_network_over_the_whole_grid():
     assert torch.equal(decoder.leave(features.movedim(1, 3)).argmax(3), drawn[:, 0])
 
 
+def test_in_mixed_precision_it_draws_the_same():
+    """As what a training in bf16-mixed shows is drawn."""
+    decoder, vectors = stacked().eval().decoder.second, torch.randn(50, 24, 1, 1)
+    wanted = decoder.draw(vectors, Sampling(seed=1))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(decoder.draw(vectors, Sampling(seed=1)), wanted)
+
+
 def test_what_is_said_of_a_code_depends_on_those_before_it_only():
     decoder = stacked().decoder.second
     vectors, codes = torch.randn(1, 24, 1, 1), torch.randint(CODES, (1, 1, *SIDES))

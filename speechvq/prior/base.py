@@ -14,6 +14,7 @@ from speechvq.codec import Codes
 from speechvq.errors import BadCheckpoint, BadCodes
 from speechvq.nets.sampling import Sampling
 from speechvq.prior.sampling import Steering
+from speechvq.prior.tokens import there
 from speechvq.store.weights import load_config, load_into, save_folder
 from speechvq.table import Table
 
@@ -38,10 +39,7 @@ class Prior(nn.Module, ABC):
 
     def loss(self, codes: Codes, condition: dict[str, Tensor] | None = None) -> Tensor:
         """Nats per valid code, a scalar; ln(codebook_size) is what knowing nothing costs."""
-        valid = codes.indices >= 0
-        if codes.mask is not None:
-            valid = valid & codes.mask[:, None]
-        return self.nats(codes, condition).sum() / valid.sum().clamp(min=1)
+        return self.nats(codes, condition).sum() / there(codes).sum().clamp(min=1)
 
     @abstractmethod
     def generate(

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from speechvq.codec import Codes
 from speechvq.errors import BadSetting
+from speechvq.prior.tokens import there
 from speechvq.quantize.soft import SoftTargets
 
 SCORES = {"cpu": 1 << 21}
@@ -34,9 +35,7 @@ class Shares:
     def __init__(self, codes: Codes, soft: SoftTargets | None, codebook_size: int) -> None:
         """Of ``codes`` (B, K, *grid); where ``soft`` is given, it says what they ought to be."""
         self.codes, self.soft, self.size = codes.indices, soft, codebook_size
-        self.valid = codes.indices >= 0
-        if codes.mask is not None:
-            self.valid = self.valid & codes.mask[:, None]
+        self.valid = there(codes)
         if soft is not None and (soft.indices.shape, soft.codebook_size) != (self.codes.shape, self.size):
             raise BadSetting(
                 f"the targets are of codes {tuple(soft.indices.shape)} out of {soft.codebook_size}, and the "

@@ -21,6 +21,12 @@ from speechvq.codec import Codes
 from speechvq.errors import BadCodes, BadSetting
 
 
+def there(codes: Codes) -> Tensor:
+    """(B, K, *grid), True where there is a code: none is below 0 or where the mask is False."""
+    found = codes.indices >= 0
+    return found if codes.mask is None else found & codes.mask[:, None]
+
+
 @dataclass(frozen=True)
 class Alphabet:
     """The letters of one kind of codes.
@@ -65,12 +71,9 @@ class Alphabet:
             raise BadCodes(f"codes of shape {tuple(indices.shape)} are not (B, {self.num_codebooks}, T)")
         if indices.numel() and int(indices.max()) >= self.codebook_size:
             raise BadCodes(f"code {int(indices.max())} is beyond the prior's {self.codebook_size} codes")
-        absent = indices < 0
-        if codes.mask is not None:
-            absent = absent | ~codes.mask[:, None]
         starts = self.first + self.codebook_size * torch.arange(self.num_codebooks, device=indices.device)
         letters = indices + starts.view(1, -1, *[1] * (indices.dim() - 2))
-        return letters.masked_fill(absent, self.nothing).flatten(2).transpose(1, 2).flatten(1)
+        return letters.masked_fill(~there(codes), self.nothing).flatten(2).transpose(1, 2).flatten(1)
 
     def codes(self, tokens: Tensor, grid: Sequence[int] | None = None) -> Codes:
         """What `tokens` came from: (B, L) to codes (B, K, *grid); "nothing" is -1 and masked.

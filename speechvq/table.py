@@ -79,12 +79,15 @@ def settings[S](cls: type[S], values: Mapping[str, Any], owner: str | None = Non
     return _construct(cls, values, owner or cls.__name__)
 
 
-def preset[S](size: str | S, sizes: Mapping[str, S], owner: str) -> S:
-    """``size`` itself, or what is called so in ``sizes``; another name is a `BadSetting` that lists them."""
+def preset[S](size: str | S, sizes: Mapping[str, S], owner: str, *, what: str = "size") -> S:
+    """``size`` itself, or what is called so in ``sizes``; another name is a `BadSetting` that lists them.
+
+    ``what`` it is of its ``owner``, for that sentence.
+    """
     if not isinstance(size, str):
         return size
     if size not in sizes:
-        raise BadSetting(f"there is no size {size!r} of the {owner}; known: {', '.join(sizes)}")
+        raise BadSetting(f"there is no {what} {size!r} of the {owner}; known: {', '.join(sizes)}")
     return sizes[size]
 
 

@@ -112,9 +112,5 @@ def shape_of(size: str | Size, reading: str | Reading, *, patch: int, side: int)
     Raises:
         BadSetting: there are none of that name, or they do not go together.
     """
-    size = preset(size, SIZES, "ViT-VQGAN")
-    if isinstance(reading, str):
-        if reading not in READINGS:
-            raise BadSetting(f"there is no reading {reading!r} of ViT-VQGAN; known: {', '.join(READINGS)}")
-        reading = READINGS[reading]
-    return Shape(size, reading, patch, side)
+    reading = preset(reading, READINGS, "ViT-VQGAN", what="reading")
+    return Shape(preset(size, SIZES, "ViT-VQGAN"), reading, patch, side)

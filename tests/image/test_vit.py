@@ -264,7 +264,7 @@ def test_decoding_codes_is_what_training_made(tmp_path: Path):
     ("make", "sentence"),
     [
         (lambda: ViTEncoder(size="huge"), "no size 'huge' of the ViT-VQGAN; known: tiny, small, base, large"),
-        (lambda: ViTEncoder(reading="mine"), "no reading 'mine' of ViT-VQGAN; known: paper, enhancing"),
+        (lambda: ViTEncoder(reading="mine"), "no reading 'mine' of the ViT-VQGAN; known: paper, enhancing"),
         (
             lambda: ViTEncoder(size="tiny", patch=6, side=64),
             "64 pixels a side do not divide into patches of 6",

@@ -82,7 +82,7 @@ def write_row(
     steering: Steering,
     given: Tensor,
 ) -> Codes:
-    """New codes (B, K, *grid), drawn one after the other.
+    """New codes (B, K, *grid), drawn one after the other, inside of `writing`.
 
     The number that decides a place depends on the seed, the sequence and the place only; so what was
     drawn before is drawn again when the first part of it is given.

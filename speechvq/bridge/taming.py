@@ -70,14 +70,24 @@ class Net2Net:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "Net2Net":
-        """What `save_pretrained` wrote; `BadCheckpoint` if it did not."""
+        """What `save_pretrained` wrote, or the same laid out by hand.
+
+        Raises:
+            BadCheckpoint: it is not that.
+            BadCodes: the prior is of the codes, or is told codes, of other codecs than those beside it.
+        """
         folder = Path(folder)
         prior = Prior.from_pretrained(folder / "prior")
         if not isinstance(prior, GPTPrior):
             raise BadCheckpoint(f"{folder / 'prior'} is no prior of the kind 'gpt'")
         codec = Codec.from_pretrained(folder / "codec")
         own = folder / "condition"
-        return cls(prior, codec, Codec.from_pretrained(own) if (own / CONFIG).exists() else None)
+        condition = Codec.from_pretrained(own) if (own / CONFIG).exists() else None
+        prior.check(codec.fingerprint, source=folder / "prior")
+        for given in prior.given:
+            if given.kind == "map":
+                given.check((condition or codec).fingerprint)
+        return cls(prior, codec, condition)
 
 
 def import_taming(

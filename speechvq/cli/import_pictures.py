@@ -125,8 +125,14 @@ def export_to_taming(
     from speechvq.bridge.taming import PARTS, Net2Net
     from speechvq.bridge.taming_export import export_taming
     from speechvq.codec import Codec
+    from speechvq.store.weights import load_config
 
     several = codec / PARTS[0] in _folders(codec, PARTS)
+    if not several and "prior" in load_config(codec):
+        raise BadSetting(
+            f"{codec} is a prior alone; give a folder that holds it as prior, its codec as codec, and the "
+            "codec of a map that it is told as condition"
+        )
     model = Net2Net.from_pretrained(codec) if several else Codec.from_pretrained(codec)
     export_taming(model, out, config=config, step=step, force=force)
     Console(stderr=True).print(f"written: {out}", soft_wrap=True)

@@ -1,10 +1,12 @@
 """``speechvq import taming`` and ``export taming`` as a person meets them, and yamls of all kinds."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from speechvq.bridge.taming import Net2Net, import_taming
 from speechvq.bridge.taming_config import read_config
@@ -64,6 +66,16 @@ def test_a_transformer_there_and_back(desk: Path, capsys: pytest.CaptureFixture[
     assert "net/condition holds a model that this one has no part for" in capsys.readouterr().err
     assert main(["export", "taming", "net", "out.ckpt"]) == 0
     assert same("net.ckpt", "out.ckpt")
+    assert main(["export", "taming", "net/prior", "no.ckpt"]) == 2
+    assert "net/prior is a prior alone" in capsys.readouterr().err
+    for part, said in (("condition", "in the codes of another codec"), ("codec", "codes of another codec")):
+        weights = load_file(f"net/{part}/model.safetensors")
+        shutil.copytree("net", f"net-{part}")
+        weights["encoder.leave.bias"] += 1
+        save_file(weights, f"net-{part}/{part}/model.safetensors")
+        assert main(["export", "taming", f"net-{part}", "no.ckpt"]) == 2
+        assert said in " ".join(capsys.readouterr().err.split())
+    assert not Path("no.ckpt").exists()
 
 
 def test_what_else_lies_in_the_folder_is_not_replaced(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:

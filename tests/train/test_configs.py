@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from speechvq.codec import Codec
 from speechvq.train import Settings, compose
 from speechvq.train.evaluate import endless
 from speechvq.train.loop import begin, step
@@ -86,3 +87,16 @@ def test_it_is_built_and_takes_a_step(choice: str, asked: Callable[[str], list[s
     run.follow([outcome], epoch=0)
     assert outcome.loss.isfinite()
     assert run.use.sentence.endswith("codes used this epoch") or of_prior(choice)
+
+
+def test_the_papers_ten_latents_are_those_that_the_file_says(pictures: Path, tmp_path: Path):
+    text = (config_folder() / "model/vqvae_cifar10.yaml").read_text()
+    said = [word for word in text.replace("#", " ").split() if "=" in word]
+    own = [f"folder={tmp_path / 'run'}", f"data.root={pictures}", "model=vqvae_cifar10", *said, *SMALL]
+    settings = Settings.of(compose(["experiment=image_vqvae", *own]))
+    codec = begin(start_fabric(settings.runtime), settings)[1].objective.product
+    assert isinstance(codec, Codec)
+    height, width = codec.encoder.grid((32, 32))
+    quantizer = codec.quantizer
+    assert (height, width, quantizer.num_codebooks, quantizer.codebook_size) == (8, 8, 10, 512)
+    assert height * width * quantizer.num_codebooks * 9 / (32 * 32 * 3) == 1.875  # bits a dimension

@@ -214,6 +214,9 @@ def test_from_someones_photos_to_new_ones_at_the_command_line(tmp_path, monkeypa
     assert {"picture/l1", "picture/perceptual", "critic/maker", "critic/critic", "critic/balance"} <= set(
         last
     )
+    board = EventAccumulator("runs/image_vqgan/board")
+    board.Reload()
+    assert board.Tags()["images"] == ["pairs/picture-codec"]
     prior = ["model.prior.size=tiny", "model.told.label=null"]
     assert main(["train", "experiment=image_gpt", "data.root=my photos", *sizes, *prior]) == 0
     made = ["generate", "runs/image_gpt/prior", "--codec", "runs/image_vqgan/codec", "--label", "1"]

@@ -78,7 +78,9 @@ class LPIPS(nn.Module):
         """
         cache = Path(torch.hub.get_dir()) / "checkpoints"
         vgg = _found(vgg, [cache / VGG_FILE], "torchvision's VGG16", "vgg")
-        linear = _found(linear, [cache / "vgg.pth", *_packaged()], "the linear weights of LPIPS", "linear")
+        linear = _found(
+            linear, [cache / "vgg.pth", *_packaged()], "the file of LPIPS's linear weights", "linear"
+        )
         loaded, state = cls(), {}
         for theirs, tensor in _open(vgg).items():
             if theirs.startswith("features."):  # the classifier is not needed
@@ -88,7 +90,8 @@ class LPIPS(nn.Module):
         try:
             loaded.load_state_dict(state)
         except RuntimeError as error:
-            raise BadCheckpoint(f"{vgg} and {linear} are not VGG16 and LPIPS's vgg.pth: {error}") from error
+            reason = " ".join(str(error).split())[:200]
+            raise BadCheckpoint(f"{vgg} and {linear} are not VGG16 and LPIPS's vgg.pth ({reason})") from error
         return loaded
 
 

@@ -8,10 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from speechvq.errors import BadSetting
+
+LAST = 1 - 2**-40
+"""A share of all chances strictly below all of them, so that a category of no chance is never reached."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,11 @@ def sample(logits: Tensor, sampling: Sampling, uniforms: Tensor) -> Tensor:
     """
     if sampling.temperature == 0:
         return logits.argmax(-1)
+    few = sampling.top_p < 1 or 0 < sampling.top_k < logits.shape[-1]
+    if few and logits.dim() == 2 and logits.device.type == "cpu":
+        drawn = _sample_among_few(logits, sampling, uniforms)
+        if drawn is not None:
+            return drawn
     if sampling.temperature != 1:
         logits = logits.double() / sampling.temperature
     if 0 < sampling.top_k < logits.shape[-1]:
@@ -95,8 +104,7 @@ def sample(logits: Tensor, sampling: Sampling, uniforms: Tensor) -> Tensor:
     if sampling.top_p < 1:
         chances = chances * _nucleus(chances, sampling.top_p)
     cumulative = chances.cumsum(-1)
-    # Strictly below the total, so that a category of no probability is never reached.
-    reached = uniforms.to(cumulative).clamp(0, 1 - 2**-40).unsqueeze(-1) * cumulative[..., -1:]
+    reached = uniforms.to(cumulative).clamp(0, LAST).unsqueeze(-1) * cumulative[..., -1:]
     return torch.searchsorted(cumulative, reached, right=True).squeeze(-1)
 
 
@@ -107,3 +115,38 @@ def _nucleus(chances: Tensor, top_p: float) -> Tensor:
     # A category belongs when the likelier ones before it do not yet hold top_p; the first always does.
     belongs = ordered.cumsum(-1) - ordered < top_p
     return torch.zeros_like(belongs).scatter(-1, places, belongs)
+
+
+def _sample_among_few(logits: Tensor, sampling: Sampling, uniforms: Tensor) -> Tensor | None:
+    """The same for (R, Q) and (R,) by NumPy, which sorts on all of the processor's lanes, and in few calls.
+
+    Chances are in single precision, their sums in double; so another is drawn where a uniform number, or what
+    a nucleus is to hold, falls within rounding of an edge. None where others are as likely as the last of a
+    nucleus, and chances do not tell which that is.
+    """
+    logits_RQ = logits.float().numpy(force=True)
+    chances_RQ = logits_RQ - logits_RQ.max(1, keepdims=True)
+    if sampling.temperature != 1:
+        chances_RQ /= np.float32(sampling.temperature)
+    np.exp(chances_RQ, out=chances_RQ)
+    likeliest = chances_RQ.copy()
+    if 0 < sampling.top_k < likeliest.shape[1]:
+        likeliest.partition(-sampling.top_k)
+        likeliest = likeliest[:, -sampling.top_k :]
+        chances_RQ *= chances_RQ >= likeliest[:, :1]
+    if sampling.top_p < 1:
+        if np.count_nonzero(chances_RQ) > likeliest.size:  # others are as likely as the k-th
+            likeliest = chances_RQ.copy()
+        likeliest.sort()
+        # A category belongs when those below it, and it, are more than what may be left out.
+        first_R = _reached(likeliest, 1 - sampling.top_p)
+        chances_RQ *= chances_RQ >= likeliest[np.arange(len(first_R)), first_R, None]
+        if np.count_nonzero(chances_RQ) > likeliest.size - first_R.sum():
+            return None
+    return torch.from_numpy(_reached(chances_RQ, uniforms.numpy(force=True)[:, None]))
+
+
+def _reached(chances_RQ: np.ndarray, share: np.ndarray | float) -> np.ndarray:
+    """Where the sum of a row's chances first is above this share of all, (R,) int64."""
+    upto_RQ = torch.from_numpy(chances_RQ).cumsum(1, dtype=torch.float64).numpy()
+    return (upto_RQ > np.minimum(share, LAST) * upto_RQ[:, -1:]).argmax(1)

@@ -238,7 +238,7 @@ class _Reader:
         assert self.cache is not None
         prior, told = self.prior, self.told.shape[1]
         if self.cache.place:
-            x = prior.enter.weight[tokens[:, 0]]
+            x = prior.enter.weight.index_select(0, tokens[:, 0])
             x = x if self.where is None else x + self.where[self.cache.place - told]
             h = self.steps.step(x, self.cache)
         else:

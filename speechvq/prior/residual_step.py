@@ -20,10 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechvq.kernels.transformer_cpu import LANES
-from speechvq.nets.sampling import Sampling, Uniforms
+from speechvq.nets.sampling import Sampling, Uniforms, sample
 from speechvq.nets.transformer import Block, Depth, turns_of
 from speechvq.nets.transformer_native import NativeStack, usable
-from speechvq.prior.residual_draw import draw
 from speechvq.prior.residual_net import ResidualNet, Telling
 from speechvq.prior.sampling import Steering, guide, steer
 
@@ -47,7 +46,6 @@ class Written(Protocol):
         ...
 
 
-@torch.no_grad()
 def write(
     prior: Written,
     told: Telling,
@@ -71,23 +69,28 @@ def write(
         given_BPK: codes of the first places.
     """
     (count, begun, depth), places = given_BPK.shape, math.prod(grid)
-    uniforms = Uniforms(sampling[0].seed, count).draw(depth * places).to(given_BPK.device).unbind(1)
-    said = given_BPK.new_zeros(depth, places, count)
-    said[:, :begun] = given_BPK.permute(2, 1, 0)
-    guided, rules = steering.guidance != 1, replace(steering, guidance=1.0) != Steering()
-    steps = Steps(prior, told, grid)
-    for place in range(begun, places):
-        steps.place(given_BPK.repeat(1 + guided, 1, 1) if place == begun else None)
-        for book in range(depth):
+    uniforms = Uniforms(sampling[0].seed, count).draw(places * depth).to(given_BPK.device).unbind(1)
+    said = given_BPK.new_zeros(places * depth, count)
+    said[: begun * depth] = given_BPK.flatten(1).T
+    codes, guided, rules = (
+        said.unbind(0),
+        steering.guidance != 1,
+        replace(steering, guidance=1.0) != Steering(),
+    )
+    with torch.inference_mode():  # a call costs less; what is handed out was made outside of it
+        steps = Steps(prior, told, grid)
+        for number in range(begun * depth, places * depth):
+            book = number % depth
+            if book == 0:
+                steps.place(given_BPK.repeat(1 + guided, 1, 1) if number == begun * depth else None)
             logits = steps.logits(book)
             if guided:
                 logits = guide(*logits.chunk(2), steering.guidance)
             if rules:
-                logits = steer(logits.float(), said[book, :place].T, steering)
-            code = draw(logits.float(), sampling[book], uniforms[place * depth + book])
-            said[book, place] = code
+                logits = steer(logits.float(), said[book:number:depth].T, steering)
+            code = codes[number].copy_(sample(logits.float(), sampling[book], uniforms[number]))
             steps.take(code.repeat(2) if guided else code, book)
-    return said.permute(2, 0, 1).unflatten(2, grid)
+    return said.T.unflatten(1, (places, depth)).transpose(1, 2).unflatten(2, grid)
 
 
 class Steps:
@@ -124,11 +127,11 @@ class Steps:
         if given is not None:
             e_RPKC = self.prior.look_up(given)
             read = torch.cat([self.told.begin, self.prior.net.inputs(e_RPKC, self.grid, self.told)], 1)
-            known = self.over_places.begin(read)
+            alone = read.shape[1] == 1
+            known = self.over_places.step(read[:, 0], 0) if alone else self.over_places.begin(read)
         else:
             known = self.over_places.step(self._read(), self.over_places.place)
         self.at = known + self.at_depth[0]
-        self.sum.zero_()
 
     def _read(self) -> Tensor:
         """What the transformer over places reads of the place that was just written, (R, E)."""
@@ -148,7 +151,8 @@ class Steps:
 
     def take(self, code: Tensor, book: int) -> None:
         """The next code (R,) is this."""
-        self.sum += self.books[book].index_select(0, code)
+        e = self.books[book].index_select(0, code)
+        self.sum = self.sum + e if book else e
         if book + 1 < len(self.books):
             at = self.at_depth[book + 1]
             self.at = self.sum + at if self.descend is None else torch.addmm(at, self.sum, self.descend)

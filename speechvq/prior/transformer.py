@@ -130,7 +130,7 @@ class _Reader:
         if self.cache is None:
             self.cache = self.prior.net.start(len(tokens), self.places)
         if tokens.shape[1] == 1:
-            x = self.prior.enter.weight[tokens[:, 0]]
+            x = self.prior.enter.weight.index_select(0, tokens[:, 0])
             h = self.steps.step(x if self.voice is None else x + self.voice, self.cache)
         else:
             h = self.prior.net(self.prior._inputs(tokens, self.voice), self.cache)[:, -1]

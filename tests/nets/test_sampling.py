@@ -1,9 +1,13 @@
 """Drawing from logits: temperature, top-k, top-p, and streams of uniform numbers."""
 
+import itertools
+import math
+
 import pytest
 import torch
 
 from speechvq.errors import BadSetting
+from speechvq.nets import sampling as module
 from speechvq.nets.sampling import Sampling, Uniforms, sample
 
 LOGITS = torch.tensor([0.5, 0.2, 0.05, 0.25]).log()
@@ -40,6 +44,76 @@ def test_top_k_keeps_k_and_renormalises():
 )
 def test_top_p_keeps_the_smallest_set_that_holds_p(top_p: float, kept: list[float]):
     assert frequencies(Sampling(top_p=top_p)) == pytest.approx(kept, abs=2e-4)
+
+
+def slowly(logits: list[float], sampling: Sampling, uniform: float) -> int:
+    """One draw, category by category."""
+    places = range(len(logits))
+    falling = sorted(places, key=lambda q: -logits[q])  # of equal ones the first is first
+    least = logits[falling[min(sampling.top_k or len(logits), len(logits)) - 1]]
+    chances = [math.exp((x - max(logits)) / sampling.temperature) * (x >= least) for x in logits]
+    total, held = sum(chances), 0.0
+    for q in falling:
+        if held >= sampling.top_p * total:
+            chances[q] = 0.0
+        held += chances[q]
+    reached, upto = uniform * sum(chances), list(itertools.accumulate(chances))
+    return next((q for q in places if upto[q] > reached), max(q for q in places if chances[q]))
+
+
+WAYS = [
+    Sampling(),
+    Sampling(0.7),
+    Sampling(top_k=1),
+    Sampling(top_k=30),
+    Sampling(top_p=0.9),
+    Sampling(top_p=0.05),
+    Sampling(top_p=1e-20),
+    Sampling(0.8, top_k=100, top_p=0.6),
+    Sampling(top_k=10**6, top_p=1 - 1e-9),
+]
+
+
+@pytest.mark.parametrize("sampling", WAYS)
+@pytest.mark.parametrize("size", [3, 128, 300])
+@pytest.mark.parametrize("alike", [1, 3])
+@pytest.mark.parametrize("sorting", [False, True])
+def test_draws_are_those_made_category_by_category(
+    sampling: Sampling, size: int, alike: int, sorting: bool, monkeypatch: pytest.MonkeyPatch
+):
+    if sorting:  # as on a GPU
+        monkeypatch.setattr(module, "_sample_among_few", lambda *_: None)
+    torch.manual_seed(torch.seed())
+    logits = 3 * torch.randn(32, -(-size // alike)).repeat_interleave(alike, 1)[:, torch.randperm(size)]
+    logits[:, ::5] = -torch.inf
+    uniforms = torch.rand(32, dtype=torch.float64)
+    uniforms[:2] = torch.tensor([0.0, 1 - 2**-53])
+    drawn = sample(logits, sampling, uniforms).tolist()
+    pairs = zip(logits.tolist(), uniforms.tolist(), strict=True)
+    # In single precision, so now and then a number at an edge falls on its other side.
+    assert sum(slowly(row, sampling, u) != q for q, (row, u) in zip(drawn, pairs, strict=True)) <= 1
+
+
+def test_all_that_are_as_likely_as_the_kth_are_kept_but_a_nucleus_stops():
+    logits, ends = torch.tensor([0.5, 0.1, 0.1, 0.1, 0.1, 0.1]).log().expand(1000, 6), EVEN[::10]
+    kept = {
+        Sampling(top_k=2): range(6),
+        Sampling(top_p=0.55): [0, 1],
+        Sampling(top_k=2, top_p=0.65): [0, 1, 2],
+    }
+    for sampling, expected in kept.items():
+        assert sample(logits, sampling, ends).unique().tolist() == list(expected)
+
+
+def test_nothing_is_sorted_again_unless_others_are_as_likely_as_the_last(monkeypatch: pytest.MonkeyPatch):
+    calls = []
+    monkeypatch.setattr(module, "_nucleus", lambda *_: calls.append(1) or 1)
+    uniforms = torch.rand(1, dtype=torch.float64)
+    sample(torch.tensor([[2.0, 1, 0, -1]]), Sampling(top_k=3, top_p=0.8), uniforms)
+    sample(torch.tensor([[2.0, 1, 1, -1]]), Sampling(top_k=2, top_p=0.3), uniforms)
+    assert not calls
+    sample(torch.tensor([[1.0, 1, 1, 1]]), Sampling(top_p=0.5), uniforms)
+    assert calls
 
 
 def test_a_category_of_no_probability_is_never_drawn():

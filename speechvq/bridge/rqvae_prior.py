@@ -80,11 +80,12 @@ def export_rqvae_prior(prior: ResidualPrior) -> tuple[Tensors, dict[str, Any]]:
         BadSetting: the published code has no such transformer.
     """
     net, told = prior.net, prior.told
-    if len(prior.grid) != 2 or net.enter is None or prior.speakers or told.blind or len(prior.labels) == 1:
+    hidden = told.blind and prior.labels  # a row of the table stands for no class
+    if len(prior.grid) != 2 or net.enter is None or prior.speakers or hidden or len(prior.labels) == 1:
         raise BadSetting(
             f"this prior has other parts than the RQ-Transformer of {KIND}: that needs a learned grid of "
-            "rows and columns, the vectors of a codec, no speakers, and no class or several (without one "
-            "for none)"
+            "rows and columns, the vectors of a codec, no speakers, and no class or several that training "
+            "never hid (told.blind=0)"
         )
     words = len(prior.labels) or told.words or 1
     length = told.length if told.words else 1

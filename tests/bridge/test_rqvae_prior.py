@@ -185,7 +185,15 @@ def test_names_of_classes_are_those_given() -> None:
 
 
 def test_a_prior_of_other_parts_is_not_exported() -> None:
-    for other in ({"grid": ()}, {"channels": 0}, {"speakers": ("a",)}, {"labels": ("a",)}):
+    hidden = {"labels": ("a", "b"), "told": Told(blind=0.1)}
+    for other in ({"grid": ()}, {"channels": 0}, {"speakers": ("a",)}, {"labels": ("a",)}, hidden):
         own: dict[str, Any] = {"num_codebooks": 3, "grid": (2, 2), "channels": 8} | other
         with pytest.raises(BadSetting, match="other parts than the RQ-Transformer of kakaobrain"):
             export_rqvae_prior(ResidualPrior(16, **own))
+
+
+def test_where_there_are_no_classes_none_are_hidden() -> None:
+    own: dict[str, Any] = {"num_codebooks": 3, "grid": (2, 2), "channels": 8, "told": Told(blind=0.1)}
+    prior = ResidualPrior(16, **own)
+    tensors, _ = export_rqvae_prior(prior)
+    assert torch.equal(tensors["cond_emb.weight"], prior.state_dict()["begin.weight"])

@@ -1,5 +1,6 @@
 """ViT-VQGAN: sizes and numbers of the public code, what every setting does, pictures of several sizes."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,12 @@ def test_numbers_of_weights_as_the_paper_is_read(name: str):
     core = layers * block + 2 * d + last + 32 * 32 * d
     assert parameters(encoder) == core + 3 * 64 * d + d
     assert parameters(decoder) == core + 3 * 64 * d + 3
+
+
+def test_a_picture_of_256_pixels_takes_the_published_bits():
+    with torch.device("meta"):
+        grid = ViTEncoder().grid((256, 256))
+    assert math.prod(grid) * math.log2(quantizer().codebook_size) == 13_312
 
 
 def figures(x: Tensor) -> list[float]:

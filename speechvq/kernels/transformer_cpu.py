@@ -108,6 +108,8 @@ class NativeTransformer:
             _library().speechvq_transformer_step,
             _library().speechvq_transformer_release,
         )
+        self._kept: Sequence[Tensor] | None = None  # whose addresses are known, and fit
+        self._addresses = (c_void_p * 0)()
         self._handle = _library().speechvq_transformer_pack(_asked(), byref(shape), tables, byref(end))
         if not self._handle:
             raise BadSetting(
@@ -122,7 +124,7 @@ class NativeTransformer:
     def step(
         self,
         x_RE: Tensor,
-        kept: Sequence[Tensor],
+        kept: tuple[Tensor, ...],
         *,
         place: int,
         first: int = 0,
@@ -133,7 +135,8 @@ class NativeTransformer:
 
         Args:
             x_RE: float32, contiguous.
-            kept: a buffer a block, (R, 2, H, length, A / H), keys first; the place's are written into it.
+            kept: a buffer a block, (R, 2, H, length, A / H), keys first; the place's are written into it. Looked
+                at only when it is another tuple than at the step before.
             place: how many places were read before.
             first: the first that is seen.
             turn: (A / H / 2) complex64, what queries and keys are turned by; None for nothing.
@@ -148,25 +151,33 @@ class NativeTransformer:
         x_RE = x_RE.detach().clone(memory_format=torch.contiguous_format)
         rows, length = x_RE.shape[0], kept[0].shape[3] if kept else place + 1
         said = x_RE.new_empty(rows, self.outputs) if leave >= 0 else x_RE
-        wanted = (rows, 2, self.heads, length, self.channels)
         if not _lies(x_RE, (rows, self.width), torch.float32) or not 0 <= first <= place < length:
             raise ValueError(
                 f"{tuple(x_RE.shape)} at the place {place} of {length} is no input of this network"
             )
-        if len(kept) != self.layers or any(not _lies(k, wanted, torch.float32) for k in kept):
-            raise ValueError(f"this network keeps {self.layers} contiguous buffers {wanted} in float32")
+        if kept is not self._kept or (kept and len(kept[0]) != rows):
+            self._know(kept, (rows, 2, self.heads, length, self.channels))
         if not -1 <= leave < self.leaves:
             raise ValueError(f"this network has {self.leaves} last layers, of which none is number {leave}")
         if turn is not None and not _lies(turn, (self.channels // 2,), torch.complex64):
             raise ValueError(
                 f"this network turns by ({self.channels // 2},) complex64, not {tuple(turn.shape)}"
             )
-        pointers = (c_void_p * len(kept))(*(k.data_ptr() for k in kept))
         turned = None if turn is None else turn.data_ptr()
-        job = _Step(rows, place, first, length, turned, pointers, x_RE.data_ptr(), leave, said.data_ptr())
+        job = _Step(
+            rows, place, first, length, turned, self._addresses, x_RE.data_ptr(), leave, said.data_ptr()
+        )
         if self._step(self._handle, byref(job)):
             raise MemoryError("not enough memory for so many rows at once")
         return said
+
+    def _know(self, kept: tuple[Tensor, ...], shape: tuple[int, ...]) -> None:
+        """Keep the addresses of buffers that are a tuple, so that none of them becomes another."""
+        if not isinstance(kept, tuple):
+            raise TypeError(f"buffers come as a tuple, not as a {type(kept).__name__}")
+        if len(kept) != self.layers or any(not _lies(k, shape, torch.float32) for k in kept):
+            raise ValueError(f"this network keeps {self.layers} contiguous buffers {shape} in float32")
+        self._kept, self._addresses = kept, (c_void_p * len(kept))(*(k.data_ptr() for k in kept))
 
 
 def _lies(tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> bool:

@@ -85,7 +85,7 @@ class Cache:
     def __init__(self, depth: Depth, batch: int, length: int, like: Tensor) -> None:
         """Room for ``length`` places of ``batch`` sequences, of the device and type of ``like``."""
         shape = (batch, 2, depth.heads, length, depth.channels)
-        self.kept = [like.new_zeros(shape) for _ in range(depth.layers)]
+        self.kept = tuple(like.new_zeros(shape) for _ in range(depth.layers))
         self.turns = turns_of(depth, length, like.device)
         self.place = 0
 

@@ -74,7 +74,7 @@ def product(weight: Tensor, x: Tensor) -> Tensor:
     """x (R, E), normalised, times ``weight`` (Q, E), by the compiled library."""
     end = {"norm": torch.ones(weight.shape[1]), "norm_bias": torch.zeros(weight.shape[1])}
     end |= {"weight": weight[None], "bias": torch.zeros(1, len(weight))}
-    return NativeTransformer([], heads=1, leave=end).step(x, [], place=0, leave=0)
+    return NativeTransformer([], heads=1, leave=end).step(x, (), place=0, leave=0)
 
 
 @pytest.mark.parametrize("inputs", [16, 64, 112, 208])
@@ -130,7 +130,7 @@ def test_what_it_does_not_take_is_a_sentence(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ValueError, match=r"bring of a block is \(32, 31\), not \(32, 32\)"):
         NativeTransformer([weights(block), weights(block) | {"bring": torch.ones(32, 31)}], heads=2)
     net = NativeTransformer([weights(block)], heads=2)
-    kept = [torch.zeros(2, 2, 2, 5, 16)]
+    kept = (torch.zeros(2, 2, 2, 5, 16),)
     for x, place, first in (
         (torch.zeros(2, 16), 0, 0),
         (torch.zeros(2, 32), 5, 0),
@@ -140,9 +140,14 @@ def test_what_it_does_not_take_is_a_sentence(monkeypatch: pytest.MonkeyPatch) ->
             net.step(x, kept, place=place, first=first)
     with pytest.raises(ValueError, match=r"keeps 1 contiguous buffers \(3, 2, 2, 5, 16\)"):
         net.step(torch.zeros(3, 32), kept, place=0)
+    net.step(torch.zeros(2, 32), kept, place=0)
+    with pytest.raises(ValueError, match=r"keeps 1 contiguous buffers \(3, 2, 2, 5, 16\)"):
+        net.step(torch.zeros(3, 32), kept, place=0)
+    with pytest.raises(TypeError, match="tuple, not as a list"):
+        net.step(torch.zeros(2, 32), [*kept], place=0)
     for strange in (kept[0].double(), kept[0].half(), kept[0].to("meta")):
         with pytest.raises(ValueError, match="contiguous buffers"):
-            net.step(torch.zeros(2, 32), [strange], place=0)
+            net.step(torch.zeros(2, 32), (strange,), place=0)
     for turn in (torch.zeros(7, dtype=torch.complex64), torch.zeros(8, dtype=torch.complex128)):
         with pytest.raises(ValueError, match=r"turns by \(8,\) complex64"):
             net.step(torch.zeros(2, 32), kept, place=0, turn=turn)

@@ -68,6 +68,8 @@ class ResidualQuantizer(Quantizer):
             )
         if order not in ORDERS:
             raise BadSetting(f"codebooks cannot learn {order!r}; choose one of {', '.join(ORDERS)}")
+        if order == "by-depth" and start.after:
+            raise BadSetting("codes that learn by depth begin at once: leave start.after out")
         if order == "by-depth" and learning.by != "ema":
             raise BadSetting(f"only codes that follow by 'ema' learn by depth, not by {learning.by!r}")
         self.dim, self.codebook_size, self.num_codebooks = dim, codebook_size, num_codebooks
@@ -109,6 +111,7 @@ class ResidualQuantizer(Quantizer):
             depths_N=self._depths(rows),
             temperature=self.chance.temperature,
             training=self.training,
+            passes=self.training and self.pool.waits,
         )
 
     def _by_depth(self, z: Tensor, mask: Tensor | None) -> tuple[Rows, Walked, dict[str, Tensor]]:

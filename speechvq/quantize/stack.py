@@ -5,7 +5,7 @@ a grouped one has a stack a group. The codebooks stand still while they are walk
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -91,8 +91,12 @@ def walk_stack(
     depths_N: Tensor | None,
     temperature: float = 0.0,
     training: bool,
+    passes: bool = False,
 ) -> Walked:
-    """Walk the rows ``y_ND`` through ``visits`` depths; row n only ``depths_N[n]`` of them, 0 if padding."""
+    """Walk the rows ``y_ND`` through ``visits`` depths; row n only ``depths_N[n]`` of them, 0 if padding.
+
+    With ``passes`` the vectors are the rows as they are, and there are no losses.
+    """
     learning = codebooks[0].learning
     books = [codebook.codes() for codebook in codebooks]
     by_gradient = torch.is_grad_enabled() and any(book.requires_grad for book in books)
@@ -107,7 +111,12 @@ def walk_stack(
     lessons = []
     if training:
         lessons = _lessons(y_ND.detach(), [book.detach() for book in books], codebooks, found)
-    return crossed(y_ND, books, found, learning, depths_N=depths_N, lessons=lessons)
+    walked = crossed(y_ND, books, found, learning, depths_N=depths_N, lessons=lessons)
+    if not passes:
+        return walked
+    whole_ND = y_ND if depths_N is None else torch.where(depths_N[:, None] > 0, y_ND, 0)
+    # Multiplied by nothing, the losses still ask for the same gradients on every worker.
+    return replace(walked, vectors=whole_ND, commitment=0 * walked.commitment, codebook=0 * walked.codebook)
 
 
 def crossed(
@@ -206,7 +215,7 @@ def begin(
     """
     for codebook in codebooks:
         codebook.align()
-    if not pool.pending:
+    if not pool.pending or pool.wait() or not pool.pending:
         return
     left_ND = pool.add(y_ND, valid_N)
     if not len(left_ND):

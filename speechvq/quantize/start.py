@@ -2,6 +2,10 @@
 
 A codebook far from the encoder's outputs starts with most of its codes dead; starting on the data
 avoids it (Lancucki et al. 2020). Collection stops once enough vectors have been seen.
+
+And when: an encoder that has learned nothing tells little more than how bright a patch or how loud a moment
+is. Codes that begin on that tell nothing else, the decoder learns to do with it, and the encoder is never
+asked for more. Where that happens, vectors pass as they are for the first steps, and codes begin after.
 """
 
 from collections.abc import Callable
@@ -32,6 +36,8 @@ class Start:
     """Vectors per code that "kmeans" collects; until then it is fitted anew as often as they have doubled."""
     iterations: int = 10
     """Lloyd iterations of "kmeans"."""
+    after: int = 0
+    """Steps of training in which vectors pass as they are, before codes begin."""
 
     def __post_init__(self) -> None:
         if self.by not in STARTS:
@@ -43,6 +49,8 @@ class Start:
                 f"the start's per_code is {self.per_code} and its iterations {self.iterations}; "
                 "both must be at least 1"
             )
+        if self.after < 0:
+            raise BadSetting(f"codes cannot begin after {self.after} steps; give 0 or more")
 
     @property
     def needs_data(self) -> bool:
@@ -62,20 +70,41 @@ class Pool(nn.Module):
     """The vectors of the first batches, of all workers, until there are enough of them.
 
     Buffers, so that a run that stops in between resumes the same: ``vectors`` (n, D), empty before
-    and after the collection, and ``started``. ``pending`` mirrors ``started`` in plain Python, which
-    spares the steps that follow a look at the device.
+    and after the collection, ``started``, and ``waited``, the steps before it, where there are any.
+    ``pending`` mirrors ``started`` in plain Python, which spares the steps that follow a look at the device.
+
+    Attributes:
+        waits: whether the vectors of this step pass as they are.
     """
 
     vectors: Tensor
     started: Tensor
+    waited: Tensor
 
     def __init__(self, start: Start, dim: int, codebook_size: int) -> None:
         """Collect for ``codebook_size`` codes of ``dim`` channels."""
         super().__init__()
         self.wanted = codebook_size * (start.per_code if start.by == "kmeans" else 1)
-        self.pending = start.needs_data
+        self.after, self.collects, self.waits = start.after, start.needs_data, False
+        self.pending = start.needs_data or start.after > 0
         self.register_buffer("vectors", torch.empty(0, dim))
-        self.register_buffer("started", torch.tensor(not start.needs_data))
+        self.register_buffer("started", torch.tensor(not self.pending))
+        if start.after:
+            self.register_buffer("waited", torch.tensor(0))
+
+    @torch.no_grad()
+    def wait(self) -> bool:
+        """Count a step, while ``pending``; whether it is one of those before codes begin."""
+        self.waits = self.after > 0 and int(self.waited) < self.after
+        if self.waits:
+            self.waited += 1
+        elif not self.collects:
+            self._end()
+        return self.waits
+
+    def _end(self) -> None:
+        self.pending = False
+        self.started.fill_(True)
 
     @torch.no_grad()
     def add(self, x_ND: Tensor, valid_N: Tensor | None) -> Tensor:
@@ -88,8 +117,7 @@ class Pool(nn.Module):
         usable_N = usable_N if valid_N is None else usable_N & valid_N
         found = torch.cat([self.vectors, workers.gather(x_ND.detach()[usable_N])])
         if len(found) >= self.wanted:
-            self.pending = False
-            self.started.fill_(True)
+            self._end()
             self.vectors = found[:0].clone()
             return found
         doubled = len(found).bit_length() > len(self.vectors).bit_length()

@@ -76,6 +76,7 @@ class VectorQuantizer(Quantizer):
                 depths_N=rows.depths(1),
                 temperature=self.chance.temperature,
                 training=self.training,
+                passes=self.training and self.pool.waits,
             )
             losses = losses_of([walked], self.learning)
             losses |= self.diversity.losses(

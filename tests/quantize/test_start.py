@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from speechvq.quantize import Learning, ResidualQuantizer, Start, VectorQuantizer
+from speechvq.errors import BadSetting
+from speechvq.quantize import GroupedQuantizer, Learning, ResidualQuantizer, Start, VectorQuantizer
 from speechvq.quantize.start import drawn, fit, kmeans, seeded
 
 
@@ -117,6 +118,63 @@ def test_kmeans_is_fitted_anew_when_the_vectors_have_doubled_and_with_all():
         if not torch.equal(before, quantizer.codebook.vectors):
             fitted.append(seen)
     assert fitted == [10, 20, 40, 70, 130, 200]
+
+
+WAITING = {
+    "vector": lambda start: VectorQuantizer(4, 8, start=start),
+    "gradient": lambda start: VectorQuantizer(4, 8, start=start, learning=Learning(by="gradient")),
+    "residual": lambda start: ResidualQuantizer(4, 8, 2, start=start),
+    "grouped": lambda start: GroupedQuantizer(4, 8, groups=2, depth=2, start=start),
+}
+
+
+@pytest.mark.parametrize("by", ["data", "kmeans", "normal"])
+@pytest.mark.parametrize("make", WAITING.values(), ids=WAITING)
+def test_vectors_pass_as_they_are_before_codes_begin(make, by):
+    torch.manual_seed(0)
+    quantizer = make(Start(by=by, after=3, per_code=1))
+    mask = torch.ones(2, 30, dtype=torch.bool)
+    mask[1, 20:] = False
+    for _ in range(3):
+        z = torch.randn(2, 4, 30, requires_grad=True)
+        out = quantizer(z, mask)
+        assert torch.equal(out.vectors, z * mask[:, None])
+        assert all(loss.item() == 0 for loss in out.losses.values())
+        (out.vectors.sum() + sum(out.losses.values())).backward()
+        assert torch.equal(z.grad, mask[:, None].expand_as(z).float())
+        quantizer.eval()
+        assert torch.allclose(
+            quantizer(z, mask).vectors, quantizer.decode(quantizer.encode(z)) * mask[:, None]
+        )
+        quantizer.train()
+    out = quantizer(z, mask)
+    assert not torch.allclose(out.vectors, z * mask[:, None], atol=0.1)
+    assert out.losses["commitment"].item() > 0
+
+
+def test_waiting_goes_on_where_it_was_stopped():
+    batches = torch.randn(5, 2, 4, 30)
+    states = []
+    for stop in (None, 2):
+        torch.manual_seed(0)
+        quantizer = VectorQuantizer(4, 8, start=Start(by="data", after=3))
+        for step, z in enumerate(batches):
+            if step == stop:
+                stored = quantizer.state_dict()
+                quantizer = VectorQuantizer(4, 8, start=Start(by="data", after=3))
+                quantizer.load_state_dict(stored)
+            quantizer(z)
+        states.append(quantizer.state_dict())
+        assert not quantizer.pool.pending
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_codes_that_do_not_wait_have_nothing_to_keep_of_it():
+    assert "pool.waited" not in VectorQuantizer(4, 8).state_dict()
+    with pytest.raises(BadSetting, match="begin after -1 steps"):
+        Start(after=-1)
+    with pytest.raises(BadSetting, match="leave start.after out"):
+        ResidualQuantizer(4, 8, 2, order="by-depth", start=Start(after=1))
 
 
 def test_a_data_start_takes_vectors_of_the_batch():

@@ -171,12 +171,14 @@ def vit(found: dict) -> list[str]:
     """ViT-VQGAN's codes, and what linear probes read from transformers."""
     names = {"factorised": "32 channels of length one", "plain": "128 channels as they are"}
     names |= {f"{name}_bare": f"{words}, at random, none revived" for name, words in names.items()}
+    names |= {"factorised_at_once": f"{names['factorised']}, begun at once"}
     steps = ", ".join(f"{name} {count}" for name, count in found["steps"].items())
     lines = [
         "## ViT-VQGAN: `recipes/images/vit.sh`",
         "",
         "The frames of the game as 8 x 8 codes of ViT-VQGAN: the same networks, steps and "
-        "learning; a codebook that starts on data and whose dead codes are revived, or neither. How "
+        "learning; a codebook that starts on data after 200 steps, in which vectors pass as they are, or at "
+        "once, and whose dead codes are revived; or one of random codes that lives and dies as it is. How "
         "many of its codes occur in an "
         f"epoch of training frames, and PSNR of test frames. Steps of training: {steps}.",
         "",
@@ -186,6 +188,7 @@ def vit(found: dict) -> list[str]:
     for name, row in found["codebooks"].items():
         figures = f"{row['used']:.1%} | {row['perplexity']:.0f} | {row['PSNR']:.2f}"
         lines.append(f"| {names[name]} | {row['codes']} | {figures} |")
+    lines += [f"| the mean of each patch, for comparison | | | | {found['means']:.2f} |"]
     lines += ["", "Test frames, then as the rows above tell them:", "", "![](pictures/vit-codes.png)", ""]
     told = {"vim": "VIM over codes of ViT-VQGAN", "gpt": "VQGAN's transformer over its codes"}
     pixels = found["features"]["vim"]["pixels"]

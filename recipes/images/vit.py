@@ -4,7 +4,8 @@
 
 Codes, on frames of a game: how many of 8192 are used over an epoch of training frames, and how evenly, when
 they are factorised and of length one and when they are neither, once started on data and revived when they
-die, once as they start at random; PSNR of held-out frames. Features, on Fashion-MNIST: what a linear
+die, once as they start at random; PSNR of held-out frames, beside what the mean of each patch would tell.
+Features, on Fashion-MNIST: what a linear
 classifier reads from the blocks of transformers that were told nothing, VIM over the codes of ViT-VQGAN and
 that of VQGAN, from the same networks with random weights, and from raw pixels; the last argument is how many
 pictures of each split they take, at most.
@@ -18,6 +19,7 @@ import torch
 from findings import TOGETHER, again, keep, report, steps
 from splits import first, spread
 from torch import Tensor
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from speechvq.codec import Codec
@@ -30,7 +32,9 @@ from speechvq.score.prior_probe import probe_prior
 
 FRAMES = 384
 """Held-out frames."""
-CODES = ("factorised", "plain", "factorised_bare", "plain_bare")
+CODES = ("factorised", "factorised_at_once", "plain", "factorised_bare", "plain_bare")
+PATCH = 8
+"""Pixels a side that became one code of a frame."""
 TRANSFORMERS = {"vim": "clothes", "gpt": "clothes_vqgan"}
 """Runs of transformers, and of the codecs whose codes they model."""
 
@@ -46,10 +50,10 @@ def counts(codec: Codec, data: PictureData, name: str) -> Tensor:
     return found
 
 
-def codebooks(runs: Path, root: str, out: Path) -> dict[str, dict[str, float]]:
-    """Use of the codebook over an epoch, and what the codes tell of held-out frames."""
+def codebooks(runs: Path, root: str, out: Path) -> dict[str, object]:
+    """Use of the codebook over an epoch, and what the codes, or means of patches, tell of held-out frames."""
     corpus, found = open_corpus({"root": root}), {}
-    train, test = (corpus.split(name, hop=8, still=True) for name in ("train", "test"))
+    train, test = (corpus.split(name, hop=PATCH, still=True) for name in ("train", "test"))
     real = torch.cat([batch.signal for batch in spread(test, FRAMES)])
     rows = [real[:: max(1, len(real) // 10)][:10]]
     for name in CODES:
@@ -64,7 +68,9 @@ def codebooks(runs: Path, root: str, out: Path) -> dict[str, dict[str, float]]:
         }
         rows.append(made[:: max(1, len(real) // 10)][:10])
     keep(torch.cat(rows), out / "codes.png", columns=10)
-    return found
+    means = F.interpolate(F.avg_pool2d(real, PATCH, ceil_mode=True), scale_factor=PATCH)
+    means = means[..., : real.shape[2], : real.shape[3]]
+    return {"codebooks": found, "means": float(psnr(means, real).mean())}
 
 
 def features(runs: Path, root: str, out: Path, pictures: int) -> dict[str, dict[str, object]]:
@@ -97,7 +103,7 @@ def main(runs: Path, game: str, clothes: str, out: Path, pictures: int) -> None:
     """Everything, to ``out/figures.json`` and sheets."""
     out.mkdir(parents=True, exist_ok=True)
     found: dict[str, object] = {"steps": steps(runs)}
-    found["codebooks"] = codebooks(runs, game, out)
+    found |= codebooks(runs, game, out)
     found["features"] = features(runs, clothes, out, pictures)
     report(found, out)
 

@@ -37,7 +37,8 @@ def place(tmp_path: Path) -> Path:
                 split["picture"][i] = draw.integers(0, 150, (1, 8, 8)) + 100 * (i % 2)
     parts = {"encoder": {"name": "vqvae", "dim": 8, "size": "tiny", "colours": 1}}
     parts |= {"decoder": {"name": "vqvae", "size": "tiny", "colours": 1}}
-    for name in ("factorised", "plain", "factorised_bare", "plain_bare", "clothes", "clothes_vqgan"):
+    codecs = ("factorised", "factorised_at_once", "plain", "factorised_bare", "plain_bare")
+    for name in (*codecs, "clothes", "clothes_vqgan"):
         quantizer = {"name": "vector", "codebook_size": 32, "start": {"by": "normal", "scale": 0.3}}
         codec = Codec.build({"room": "image", "rate": 1, "quantizer": quantizer} | parts)
         codec.save_pretrained(tmp_path / "runs" / name / "codec")
@@ -80,6 +81,7 @@ def test_from_models_to_the_page(recipe: ModuleType, place: Path):
         "32 channels of length one, at random",
         f"{best:.1%}",
         "raw pixels",
+        f"the mean of each patch, for comparison | | | | {found['means']:.2f}",
         "vim 7",
         "pictures/vit-codes.png",
     ):

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from speechvq.cli.options import Device, Force, load_codec
-from speechvq.cli.prepare_pictures import read_size
+from speechvq.cli.pictures import open_pictures
 from speechvq.errors import BadSetting
 
 PriorFolder = Annotated[Path, typer.Argument(metavar="PRIOR", help="The prior's folder; it is told nothing.")]
@@ -65,28 +65,17 @@ def probe(
     from speechvq.score.prior_probe import probe_prior
     from speechvq.store.atomic import atomic, refuse
 
-    asked, pixels = _numbers(layers), None if size is None else read_size(size)
+    asked = _numbers(layers)
     figures = None if out is None else out / "probe.json"
     if figures is not None:
         refuse(figures, force=force)
     prior, loaded = Prior.from_pretrained(folder), load_codec(codec, device)
     if loaded.room != "image":
         raise BadSetting(f"probes read pictures, and the codec in {codec} is of room {loaded.room}")
-    from speechvq.image.data import open_corpus
-    from speechvq.image.files import MODES
-
-    sees, hop = getattr(loaded.encoder, "colours", None), loaded.encoder.hop
-    channels = sees if sees in MODES else None
-    corpus = open_corpus({"root": data, "size": pixels, "channels": channels})
-    if any(side % hop for side in corpus.size):
-        raise BadSetting(
-            f"pictures of {corpus.size[1]} x {corpus.size[0]} pixels do not divide into codes of {hop} "
-            f"pixels a side; give --size, a multiple of {hop}"
-        )
     found = probe_prior(
         prior.to(device),
         loaded,
-        corpus,
+        open_pictures(Path(data), loaded, size),
         layers=asked,
         pictures=pictures,
         settings=LinearProbeSettings(seed=seed),

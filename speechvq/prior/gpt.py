@@ -106,11 +106,14 @@ class GPTPrior(Prior):
         return placed(nats, self.reading.places(windows.grid).argsort())
 
     def loss(self, codes: Codes, condition: dict[str, Tensor] | None = None) -> Tensor:
-        """See `Prior.loss`; in training, on a grid larger than the window, that of one window anywhere."""
+        """See `Prior.loss`; on a grid larger than the window that of one, in training anywhere, else midmost.
+
+        That of all codes is the mean of `nats`, at the price of a window for almost each of them.
+        """
         windows = self.reading.windows(tuple(codes.indices.shape[2:]))
-        if self.training and windows.slide:
-            room = zip(windows.grid, windows.size, strict=True)
-            start = tuple(int(torch.randint(whole - size + 1, ())) for whole, size in room)
+        if windows.slide:
+            room = [whole - size for whole, size in zip(windows.grid, windows.size, strict=True)]
+            start = tuple(int(torch.randint(r + 1, ())) if self.training else r // 2 for r in room)
             codes, condition = windows.cut(codes, start), self.conditions.cut(condition, windows, start)
         return super().loss(codes, condition)
 

@@ -194,6 +194,17 @@ def test_any_grid_and_coordinates_by_themselves():
     assert made(given=()).generate((0, 4)).indices.shape == (1, 1, 0, 4)
 
 
+def test_held_out_pictures_larger_than_the_window_cost_what_their_midst_does():
+    told = (Given("label", 3, "label"), Given("codes", 5))
+    net = made(given=told, window=(3, 4)).eval()
+    codes = Codes(torch.randint(7, (2, 1, 6, 8)))
+    asked = {"label": torch.tensor([0, 2]), "codes": torch.randint(5, (2, 1, 6, 8))}
+    midst = {"label": asked["label"], "codes": asked["codes"][..., 1:4, 2:6]}
+    wanted = net.nats(Codes(codes.indices[..., 1:4, 2:6]), midst).mean()
+    assert torch.allclose(net.loss(codes, asked), wanted)
+    assert net.loss(codes, asked).item() != pytest.approx(net.nats(codes, asked).mean().item(), abs=1e-4)
+
+
 def test_pictures_of_two_classes_are_learned_by_heart():
     torch.manual_seed(0)
     given = (Given("label", 2, "label"), Given("codes", 5))

@@ -135,8 +135,8 @@ class NativeTransformer:
 
         Args:
             x_RE: float32, contiguous.
-            kept: a buffer a block, (R, 2, H, length, A / H), keys first; the place's are written into it. Looked
-                at only when it is another tuple than at the step before.
+            kept: a buffer a block, (R, 2, H, length, A / H), keys first; the place's are written into it.
+                They are looked at only when the tuple is another than at the step before.
             place: how many places were read before.
             first: the first that is seen.
             turn: (A / H / 2) complex64, what queries and keys are turned by; None for nothing.

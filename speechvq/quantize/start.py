@@ -37,7 +37,7 @@ class Start:
     iterations: int = 10
     """Lloyd iterations of "kmeans"."""
     after: int = 0
-    """Steps of training in which vectors pass as they are, before codes begin."""
+    """Forward passes in training whose vectors pass as they are, before codes begin."""
 
     def __post_init__(self) -> None:
         if self.by not in STARTS:
@@ -50,7 +50,7 @@ class Start:
                 "both must be at least 1"
             )
         if self.after < 0:
-            raise BadSetting(f"codes cannot begin after {self.after} steps; give 0 or more")
+            raise BadSetting(f"codes cannot begin after {self.after} passes; give 0 or more")
 
     @property
     def needs_data(self) -> bool:
@@ -70,11 +70,11 @@ class Pool(nn.Module):
     """The vectors of the first batches, of all workers, until there are enough of them.
 
     Buffers, so that a run that stops in between resumes the same: ``vectors`` (n, D), empty before
-    and after the collection, ``started``, and ``waited``, the steps before it, where there are any.
+    and after the collection, ``started``, and ``waited``, the passes before it, where there are any.
     ``pending`` mirrors ``started`` in plain Python, which spares the steps that follow a look at the device.
 
     Attributes:
-        waits: whether the vectors of this step pass as they are.
+        waits: whether the vectors of this one pass as they are.
     """
 
     vectors: Tensor
@@ -94,7 +94,7 @@ class Pool(nn.Module):
 
     @torch.no_grad()
     def wait(self) -> bool:
-        """Count a step, while ``pending``; whether it is one of those before codes begin."""
+        """Count a pass, while ``pending``; whether it is one of those before codes begin."""
         self.waits = self.after > 0 and int(self.waited) < self.after
         if self.waits:
             self.waited += 1

@@ -171,7 +171,7 @@ def test_waiting_goes_on_where_it_was_stopped():
 
 def test_codes_that_do_not_wait_have_nothing_to_keep_of_it():
     assert "pool.waited" not in VectorQuantizer(4, 8).state_dict()
-    with pytest.raises(BadSetting, match="begin after -1 steps"):
+    with pytest.raises(BadSetting, match="begin after -1 passes"):
         Start(after=-1)
     with pytest.raises(BadSetting, match="leave start.after out"):
         ResidualQuantizer(4, 8, 2, order="by-depth", start=Start(after=1))

@@ -171,11 +171,14 @@ class GRUDecoder(Decoder):
         wave = vectors.new_zeros(batch, length * self.hop, dtype=torch.float32)
         if not int(lengths.sum()):
             return wave[:, None]
-        heard = self.hear((vectors * mask[:, None])[order], None if voice is None else voice[order], lengths)
         uniforms = Uniforms(sampling_of(options).seed, batch)
         uniforms.streams = [uniforms.streams[row] for row in order.tolist()]
         total, hidden = int(lengths.sum()) * self.hop, not options.get("progress")
-        with tqdm(total=total, unit=" samples", disable=hidden) as bar:
+        # Whatever the autocast: weights that are laid out for single steps do not follow it.
+        whole = torch.autocast(vectors.device.type, enabled=False)
+        with whole, tqdm(total=total, unit=" samples", disable=hidden) as bar:
+            told = None if voice is None else voice[order]
+            heard = self.hear((vectors * mask[:, None])[order], told, lengths)
             speech = Speech(self, batch, sampling_of(options), uniforms)
             for place in range(max(lengths.tolist())):
                 rows = int((lengths > place).sum())

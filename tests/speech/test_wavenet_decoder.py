@@ -124,6 +124,13 @@ def test_a_stream_is_the_whole_without_a_seam(pieces: list[int]):
     assert list(net.stream(iter([]), speaker="ann")) == []
 
 
+def test_in_mixed_precision_it_says_the_same():
+    net, vectors = decoder(), torch.randn(2, 5, 40)
+    wanted = net.generate(vectors, speaker="ann", seed=3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(net.generate(vectors, speaker="ann", seed=3), wanted)
+
+
 def test_equal_seeds_give_equal_sound_and_other_seeds_other_sound():
     net, vectors = decoder(), torch.randn(1, 5, 6)
     first, again, other = (net.generate(vectors, speaker="ann", seed=s) for s in (1, 1, 2))

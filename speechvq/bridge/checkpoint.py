@@ -68,12 +68,14 @@ def remedy(name: str, *, needs: str = "") -> str:
 
 
 def part_of(checkpoint: Mapping[str, Any], part: str, *, path: str | Path, kind: str) -> Tensors:
-    """The named tensors under ``part``.
+    """The named tensors under ``part``; a "state_dict" may also be all that there is.
 
     Raises:
         BadCheckpoint: there is no such part, it holds something else, or numbers that are not finite.
     """
     found = checkpoint.get(part)
+    if part == "state_dict" and checkpoint and all(isinstance(held, Tensor) for held in checkpoint.values()):
+        found = checkpoint
     if not isinstance(found, Mapping):
         known = ", ".join(sorted(map(str, checkpoint))[:8]) or "nothing"
         raise BadCheckpoint(f"{path} is no checkpoint of {kind}: it has no part {part!r}, only {known}")

@@ -55,6 +55,15 @@ def test_there_and_back(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*out, "--force"]) == 0
 
 
+def test_tensors_with_nothing_around_them_will_do(desk: Path) -> None:
+    torch.save(torch.load("vqgan.ckpt", weights_only=True)["state_dict"], "bare.ckpt")
+    for name in ("vqgan", "bare"):
+        assert main(["import", "taming", f"{name}.ckpt", f"{name}_codec", "--config", "vqgan.yaml"]) == 0
+    one, other = (load_file(f"{name}_codec/model.safetensors") for name in ("vqgan", "bare"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_a_transformer_there_and_back(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["import", "taming", "net.ckpt", "net", "--heads", "4"]) == 0
     assert sorted(path.name for path in Path("net").iterdir()) == ["codec", "condition", "prior"]

@@ -3,8 +3,6 @@
 import os
 import random
 import tempfile
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 # Before any library reads them. Workers of xdist are processes: one thread each keeps them from crowding.
@@ -63,17 +61,3 @@ def tiny_codec(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("codec") / "tiny"
     codec.save_pretrained(folder)
     return folder
-
-
-@pytest.fixture
-def unended() -> Callable[[], list[threading.Thread]]:
-    """The threads that have begun since the test did, and do not end by themselves."""
-    before = set(threading.enumerate())
-
-    def still_there() -> list[threading.Thread]:
-        begun = [thread for thread in threading.enumerate() if thread not in before]
-        for thread in begun:
-            thread.join(5)
-        return [thread for thread in begun if thread.is_alive()]
-
-    return still_there

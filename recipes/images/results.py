@@ -177,7 +177,7 @@ def vit(found: dict) -> list[str]:
         "## ViT-VQGAN: `recipes/images/vit.sh`",
         "",
         "The frames of the game as 8 x 8 codes of ViT-VQGAN: the same networks, steps and "
-        "learning; a codebook that starts on data after 200 steps, in which vectors pass as they are, or at "
+        "learning; a codebook that starts on data after some steps in which vectors pass as they are, or at "
         "once, and whose dead codes are revived; or one of random codes that lives and dies as it is. How "
         "many of its codes occur in an "
         f"epoch of training frames, and PSNR of test frames. Steps of training: {steps}.",

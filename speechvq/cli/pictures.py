@@ -24,6 +24,16 @@ ToldCodec = Annotated[
         rich_help_panel=PICTURES,
     ),
 ]
+PixelSize = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        metavar="N|WxH",
+        help="Pixels a side, or width x height, that they are scaled and cut to.",
+        show_default="as they were prepared",
+        rich_help_panel=PICTURES,
+    ),
+]
 
 
 def named(option: str, words: Sequence[str] | None) -> dict[str, str]:

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from speechvq.cli.options import CodecFolder, Device, Force, load_codec
-from speechvq.cli.pictures import PICTURES, ToldCodec, named, open_pictures
+from speechvq.cli.pictures import PixelSize, ToldCodec, named, open_pictures
 from speechvq.errors import BadManifest, BadSetting, UnknownName
 
 if TYPE_CHECKING:
@@ -28,16 +28,6 @@ Data = Annotated[
 Split = Annotated[str, typer.Option("--split", help="Held-out split: test or valid.")]
 Figures = Annotated[
     Path | None, typer.Option("--out", metavar="FILE", help="Write the figures here, as JSON.")
-]
-PixelSize = Annotated[
-    str | None,
-    typer.Option(
-        "--size",
-        metavar="N|WxH",
-        help="Pixels a side, or width x height, that they are scaled and cut to.",
-        show_default="as they were prepared",
-        rich_help_panel=PICTURES,
-    ),
 ]
 
 

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from speechvq.cli.options import Device, Force, load_codec
-from speechvq.cli.pictures import open_pictures
+from speechvq.cli.pictures import PixelSize, open_pictures
 from speechvq.errors import BadSetting
 
 PriorFolder = Annotated[Path, typer.Argument(metavar="PRIOR", help="The prior's folder; it is told nothing.")]
@@ -16,17 +16,8 @@ CodecPlace = Annotated[
     str, typer.Option("--codec", metavar="FOLDER", help="The codec whose codes the prior models.")
 ]
 Data = Annotated[
-    str,
+    Path,
     typer.Option("--data", metavar="FOLDER", help="Pictures with labels, as `speechvq prepare` made them."),
-]
-PixelSize = Annotated[
-    str | None,
-    typer.Option(
-        "--size",
-        metavar="N|WxH",
-        help="Pixels a side, or width x height, as the codec and the prior were trained.",
-        show_default="as stored",
-    ),
 ]
 Layers = Annotated[
     str, typer.Option("--layers", metavar="LIST", help="all, or numbers of blocks such as 1,3.")
@@ -75,7 +66,7 @@ def probe(
     found = probe_prior(
         prior.to(device),
         loaded,
-        open_pictures(Path(data), loaded, size),
+        open_pictures(data, loaded, size),
         layers=asked,
         pictures=pictures,
         settings=LinearProbeSettings(seed=seed),

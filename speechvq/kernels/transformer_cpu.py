@@ -108,7 +108,7 @@ class NativeTransformer:
             _library().speechvq_transformer_step,
             _library().speechvq_transformer_release,
         )
-        self._kept: Sequence[Tensor] | None = None  # whose addresses are known, and fit
+        self._kept: tuple[Tensor, ...] | None = None  # whose addresses are known, and fit
         self._addresses = (c_void_p * 0)()
         self._handle = _library().speechvq_transformer_pack(_asked(), byref(shape), tables, byref(end))
         if not self._handle:
@@ -146,6 +146,7 @@ class NativeTransformer:
             (R, E), or (R, Q) after a last layer.
 
         Raises:
+            TypeError: ``kept`` is no tuple, of which a buffer might become another unseen.
             ValueError: shapes or types are others.
         """
         x_RE = x_RE.detach().clone(memory_format=torch.contiguous_format)
@@ -172,7 +173,7 @@ class NativeTransformer:
         return said
 
     def _know(self, kept: tuple[Tensor, ...], shape: tuple[int, ...]) -> None:
-        """Keep the addresses of buffers that are a tuple, so that none of them becomes another."""
+        """Check buffers, and keep their addresses."""
         if not isinstance(kept, tuple):
             raise TypeError(f"buffers come as a tuple, not as a {type(kept).__name__}")
         if len(kept) != self.layers or any(not _lies(k, shape, torch.float32) for k in kept):

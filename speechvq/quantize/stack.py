@@ -215,7 +215,7 @@ def begin(
     """
     for codebook in codebooks:
         codebook.align()
-    if not pool.pending or pool.wait() or not pool.pending:
+    if not pool.pending or pool.wait() or not start.needs_data:
         return
     left_ND = pool.add(y_ND, valid_N)
     if not len(left_ND):

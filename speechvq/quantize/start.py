@@ -85,7 +85,7 @@ class Pool(nn.Module):
         """Collect for ``codebook_size`` codes of ``dim`` channels."""
         super().__init__()
         self.wanted = codebook_size * (start.per_code if start.by == "kmeans" else 1)
-        self.after, self.collects, self.waits = start.after, start.needs_data, False
+        self.start, self.waits = start, False
         self.pending = start.needs_data or start.after > 0
         self.register_buffer("vectors", torch.empty(0, dim))
         self.register_buffer("started", torch.tensor(not self.pending))
@@ -95,10 +95,10 @@ class Pool(nn.Module):
     @torch.no_grad()
     def wait(self) -> bool:
         """Count a pass, while ``pending``; whether it is one of those before codes begin."""
-        self.waits = self.after > 0 and int(self.waited) < self.after
+        self.waits = self.start.after > 0 and int(self.waited) < self.start.after
         if self.waits:
             self.waited += 1
-        elif not self.collects:
+        elif not self.start.needs_data:
             self._end()
         return self.waits
 

@@ -103,10 +103,8 @@ def score_conversion(
     examples = {voice: references(entries, voice, avoid=chosen, seed=seed) for voice in voices}
     made = _Conversions(codec, targets, Path(out) / "sound", entries, seed)
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("converting", total=len(chosen))
-        for entry in chosen:
+        for entry in progress.track(chosen, description="converting"):
             made.convert(entry)
-            progress.advance(bar)
         bar = progress.add_task("scoring", total=len(made.pairs))
         rows = score_files(
             made.pairs, examples, jobs=jobs, watch=lambda done, _: progress.update(bar, completed=done)

@@ -173,8 +173,7 @@ def run(
         disable=len(jobs) < 2,
     )
     with bar:
-        task = bar.add_task(label, total=len(jobs))
-        for job in jobs:
+        for job in bar.track(jobs, description=label):
             try:
                 work(job)
             except (BadAudio, BadPicture, BadCodes) as error:
@@ -184,5 +183,4 @@ def run(
                 bare = str(error).removeprefix(job.source)
                 reason = bare if isinstance(error, BadCodes) else error.reason
                 skipped.append(Skipped(job.source, reason.strip(), str(error)))
-            bar.advance(task)
     return Report(len(jobs) - len(skipped), tuple(skipped))

@@ -7,15 +7,14 @@ run has made is kept.
 import multiprocessing
 import re
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import track
 
 from speechvq.errors import BadAlignment, BadAudio, BadSetting, UnknownWords
 from speechvq.speech.aligner import RATE, Aligner, Pronunciations, need_pocketsphinx
@@ -72,22 +71,21 @@ def align_manifest(entries: Sequence[Entry], out: str | Path, options: AlignOpti
     waiting = [at for at, task in tasks.items() if options.again or not task.done()]
     skipped = {at: BadAudio(entries[at].path, "has no text") for at in sorted(chosen - set(tasks))}
     unknown: Counter[str] = Counter()
-    with closing(_made({at: tasks[at] for at in waiting}, options)) as made:
-        for at, problem in made:
-            if problem is not None:
-                skipped[at] = BadAudio(entries[at].path, problem.reason)
-                unknown.update(problem.unknown)
-            if problem is not None and options.refuse:
-                raise BadAlignment(f"{skipped[at]}" + _listed(unknown))
+    for at, problem in _made({at: tasks[at] for at in waiting}, options):
+        if problem is not None:
+            skipped[at] = BadAudio(entries[at].path, problem.reason)
+            unknown.update(problem.unknown)
+        if problem is not None and options.refuse:
+            raise BadAlignment(f"{skipped[at]}" + _listed(unknown))
     done = {at: str(Path(tasks[at].target).absolute()) for at in tasks if at not in skipped}
     if not done:
         reason, _ = Counter(error.reason for error in skipped.values()).most_common(1)[0]
         sentence = f"none of the {len(chosen)} recordings could be aligned (most often: {reason})"
         raise BadAlignment(sentence + _listed(unknown))
     aligned = [replace(e, alignment=done[at]) if at in done else e for at, e in enumerate(entries)]
-    count = sum(at not in skipped for at in waiting)
+    made = sum(at not in skipped for at in waiting)
     problems = tuple(skipped[at] for at in sorted(skipped))
-    return Aligned(aligned, count, len(tasks) - len(waiting), problems, dict(unknown.most_common()))
+    return Aligned(aligned, made, len(tasks) - len(waiting), problems, dict(unknown.most_common()))
 
 
 @dataclass(frozen=True)
@@ -154,16 +152,15 @@ def _align(aligner: Aligner, task: _Task) -> _Problem | None:
     return None
 
 
-def _made(tasks: Mapping[int, _Task], options: AlignOptions) -> Generator[tuple[int, _Problem | None]]:
+def _made(tasks: Mapping[int, _Task], options: AlignOptions) -> Iterator[tuple[int, _Problem | None]]:
     """Each recording and what was wrong with it, as they are done."""
     need_pocketsphinx()  # now: in a new process it would be a broken pool instead of a sentence
     more = {} if options.dictionary is None else read_dictionary(options.dictionary)
     done = _here(tasks, more, options.spell) if options.jobs == 1 else _elsewhere(tasks, more, options)
-    with Progress(console=Console(stderr=True), disable=not options.progress, transient=True) as progress:
-        bar = progress.add_task("Aligning", total=len(tasks))
-        for one in done:
-            yield one
-            progress.advance(bar)
+    console = Console(stderr=True)
+    yield from track(
+        done, "Aligning", len(tasks), console=console, disable=not options.progress, transient=True
+    )
 
 
 def _here(

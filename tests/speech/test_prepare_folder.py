@@ -118,16 +118,18 @@ def test_bad_recordings_are_left_out_and_reported(
 
 
 @pytest.mark.parametrize("name", ["many.wav", "cut.wav", "empty.flac", "text.wav", "nan.wav", "phone.m4a"])
-def test_refuse_stops_at_a_bad_recording(
-    tmp_path: Path, name: str, sound: Sound, unended: Callable[[], list[threading.Thread]]
-) -> None:
+def test_refuse_stops_at_a_bad_recording(tmp_path: Path, name: str, sound: Sound) -> None:
     bad_files(tmp_path / "aside", sound)
     sound(tmp_path / "in" / "ann" / "good.wav")
     (tmp_path / "aside" / name).rename(tmp_path / "in" / "ann" / name)
+    before = set(threading.enumerate())
     with pytest.raises(BadAudio, match=name) as caught:
         folder(tmp_path / "in", tmp_path / "out", options=Options(on_bad="refuse"))
     # A bar's thread that waits for the collector can be ended by a thread that waits for it.
-    assert not unended(), caught
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in left:
+        thread.join(5)
+    assert not [thread for thread in left if thread.is_alive()], caught
 
 
 def test_refuse_does_not_stop_at_a_short_one(tmp_path: Path, sound: Sound) -> None:
